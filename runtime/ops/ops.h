@@ -1,0 +1,138 @@
+// The verbs a layer is written in. A backend implements verbs, never layers; `reference/` is the
+// specification, and the CPU backend equals it bit for bit at every vector width.
+//
+// Views name memory of the backend's device. Verbs enqueue on the backend's stream and never fail (shapes are
+// our own: CHECK); device errors are sticky and read once a step through status(). Activations are fp32,
+// row-major, [tokens, width]. Unless said otherwise outputs must not alias inputs. 0 tokens is a no-op.
+//
+// ── Arithmetic (the numerics contract) ───────────────────────────────────────────────────────────────────
+// Dot(a, b) over K elements: 16 fp32 lanes, all starting at +0. Element k is added to lane k % 16 by
+//   lane = fma(a[k], b[k], lane), k ascending; the tail is padded with zeros in both operands to a multiple
+//   of 16. Then lanes are folded: l[i] += l[i+8] (i<8), l[i] += l[i+4] (i<4), l[i] += l[i+2] (i<2), l[0] += l[1].
+// Weights are converted to fp32 exactly before use: F32, F16, BF16 as they are; block types as GGUF defines them
+//   (Q8_0 d*q; Q4_0 d*(q-8); Q4_1 d*q+m; Q5_0 d*(q-16); Q5_1 d*q+m; Q4_K, Q5_K (d*sc)*q-(dmin*m);
+//   Q6_K (d*sc)*q), where each product of d with integers is exact in fp32 and the one sum rounds once.
+// Exp(x): scalar_math.h, fma polynomial, the same steps in every backend. No libm in a verb.
+// Every other operation is a single rounding in the order written at the verb. No contraction.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/tensor/sum_tree.h"
+#include "runtime/tensor/tensor.h"
+
+namespace trireme {
+
+// Keys are walked in chunks of this many from position 0, and chunks are merged in order.
+inline constexpr int64_t kKeyChunk = 32;
+
+// The keys and values of one layer: pages × [kv_heads, page_tokens, head_dim], fp32 or fp16.
+// Position p of a sequence lies in its page p / page_tokens at slot p % page_tokens.
+struct KvPages {
+  TensorView k;  // [pages, kv_heads, page_tokens, head_dim], kF32 or kF16
+  TensorView v;  // the same
+};
+
+// Where each row of a batch stands; arrays in device memory.
+struct RowIndex {
+  std::span<const int32_t> positions;     // [tokens] absolute position of the row
+  std::span<const int32_t> sequences;     // [tokens] index into page_offsets
+  std::span<const int32_t> page_offsets;  // [sequences + 1] into pages
+  std::span<const int32_t> pages;         // page ids of every sequence, in order of position
+};
+
+struct AttentionShape {
+  int64_t query_heads = 0;  // of this rank
+  int64_t kv_heads = 0;     // of this rank
+  // Query head h of this rank reads KV head (h + first_query_head) / group - first_kv_head of this rank.
+  int64_t group = 1;
+  int64_t first_query_head = 0;
+  int64_t first_kv_head = 0;
+  int64_t head_dim = 0;
+  float scale = 1;
+  // A row at position p sees keys [p / span * span, p]; 0 = all of [0, p]. (Llama 4's chunked attention.)
+  int64_t span = 0;
+};
+
+enum class RopeStyle {
+  kHalves,       // pairs (i, i + d/2): HuggingFace Llama
+  kInterleaved,  // pairs (2i, 2i + 1): GGUF Llama, Llama 4
+};
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  virtual std::string name() const = 0;
+  virtual absl::Status status() const = 0;
+
+  // out[t] = table[ids[t] - first_row] + 0.0f as fp32 where the rank holds that row, zeros elsewhere.
+  // table: [rows, width] any weight dtype.  ids: [tokens].  out: [tokens, width].
+  virtual void Embed(std::span<const int32_t> ids, ConstTensorView table, int64_t first_row,
+                     TensorView out) = 0;
+
+  // out = (x * (1 / sqrt(Dot(x, x) / width + eps))) * weight.  x, out: [tokens, width], may alias.
+  // weight: [width] kF32, kF16 or kBF16.
+  virtual void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) = 0;
+
+  // out[t, n] = Dot(x[t], w[n]).  x: [tokens, k]  w: [n, k], rows may be strided  out: [tokens, n].
+  virtual void Linear(ConstTensorView x, ConstTensorView w, TensorView out) = 0;
+
+  // Like Linear, with K cut into leaves: each leaf is a Dot of its own (lane 0 at the leaf's first element),
+  // and schedule.steps add the leaves' results. Leaf columns [b, e) of x meet columns [b + w_offset, e + w_offset)
+  // of w (a slice of block-typed weights is widened to whole blocks, and starts w_offset columns early).
+  // No leaves: out is zero.
+  virtual void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
+                            const LeafSchedule& schedule, TensorView out) = 0;
+
+  // Rotates pairs of each head in place: (a, b) -> (a*cos - b*sin, b*cos + a*sin), computed as
+  // fma(a, cos, -(b*sin)) and fma(b, cos, a*sin).
+  // x: [tokens, heads * head_dim]  cos, sin: [max positions, head_dim / 2].
+  virtual void Rope(TensorView x, int64_t head_dim, std::span<const int32_t> positions,
+                    ConstTensorView cos, ConstTensorView sin, RopeStyle style) = 0;
+
+  // Writes rows into their pages, rounded to the pages' dtype (nearest even).
+  // k, v: [tokens, kv_heads * head_dim].
+  virtual void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows,
+                       KvPages pages) = 0;
+
+  // Softmax attention over pages, keys walked in ascending chunks of kKeyChunk aligned at position 0
+  // (the first and last chunk may be partial). Per row and query head, m = -inf, l = 0, o = 0 at first; for each chunk:
+  //   s[j] = Dot(q, k[j]) * scale;  c = max over s;  m' = max(m, c);  a = Exp(m - m') (0 when m is -inf)
+  //   p[j] = Exp(s[j] - m');  sum = ((p[0] + p[1]) + p[2]) + …;  l = fma(l, a, sum)
+  //   o[d] = o[d] * a, then o[d] = fma(p[j], v[j][d], o[d]) for j ascending;  m = m'
+  // and finally out = o / l.
+  // q, out: [tokens, query_heads * head_dim].
+  virtual void Attention(ConstTensorView q, const RowIndex& rows, const KvPages& pages,
+                         const AttentionShape& shape, TensorView out) = 0;
+
+  // gate = (gate / (1 + Exp(-gate))) * up, in place.  gate, up: [tokens, width].
+  virtual void SiluMul(TensorView gate, ConstTensorView up) = 0;
+
+  // x += y.  [tokens, width].
+  virtual void Add(TensorView x, ConstTensorView y) = 0;
+
+  // out[i] = x[rows[i]].  x: [tokens, width]  out: [rows, width].
+  virtual void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) = 0;
+};
+
+struct CpuOptions {
+  int threads = 1;
+  // Caps the vector width for tests: "", "AVX2", "AVX3", … as Highway names its targets; "" = the best here.
+  // Unknown or unsupported names are an error that lists those supported.
+  std::string target;
+};
+absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options);
+// Targets of MakeCpuOps that this machine can run, best first.
+std::vector<std::string> CpuTargets();
+
+// The oracle: plain scalar loops.
+std::unique_ptr<Ops> MakeReferenceOps();
+
+}  // namespace trireme
