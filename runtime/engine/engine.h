@@ -1,0 +1,67 @@
+// The engine: requests in, token events out. Its thread owns the scheduler and drives an Executor; requests
+// that arrive together share steps (continuous batching), and no answer depends on the company.
+//
+// Threads: Submit and Cancel from any thread; events are delivered on the engine thread through the sink given
+// with the request, in order, the last one having finish != kNone, exactly once. A sink must not block (it hands
+// over to a queue). Stop() (or destruction) cancels what is running, delivers the ends and joins the thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "runtime/engine/request.h"
+#include "runtime/step/executor.h"
+
+namespace trireme {
+
+struct EngineOptions {
+  int64_t vocabulary = 0;
+  int64_t max_positions = 0;  // longest prompt + completion
+  int64_t pages = 0;          // KV pages each rank holds
+  int64_t page_tokens = 32;
+  int64_t max_sequences = 64;     // in one step
+  int64_t max_step_tokens = 256;  // rows in one step: prefill is cut into pieces of at most this
+  int64_t max_waiting = 1024;     // requests queued beyond those running; more are refused
+  int64_t step_timeout_ms = 30'000;
+};
+
+struct EngineStatus {
+  int64_t running = 0;
+  int64_t waiting = 0;
+  int64_t free_pages = 0;
+  int64_t pages = 0;
+  uint64_t steps = 0;
+  // Not OK once the executor has failed: the group is lost, every request was ended with this error.
+  absl::Status health;
+};
+
+using EventSink = std::function<void(const TokenEvent&)>;
+
+class Engine {
+ public:
+  Engine(const EngineOptions& options, std::unique_ptr<Executor> executor);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  ~Engine();
+
+  const EngineOptions& options() const;
+
+  // INVALID_ARGUMENT (empty or oversized prompt, id outside the vocabulary, bad sampling values),
+  // RESOURCE_EXHAUSTED (queue full), ALREADY_EXISTS (id in use), UNAVAILABLE (stopped or lost).
+  absl::Status Submit(Request request, EventSink sink);
+
+  // Ends a request with kCancelled within one step; unknown ids are ignored (it may just have ended).
+  void Cancel(uint64_t request);
+
+  EngineStatus status() const;
+
+  // Cancels everything and joins. Idempotent.
+  void Stop();
+
+ private:
+  class Loop;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,41 @@
+// What the engine is asked for, in runtime terms: token ids and numbers; no proto, no client, no text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "runtime/step/step_plan.h"
+
+namespace trireme {
+
+struct Request {
+  uint64_t id = 0;              // unique among the requests the engine holds
+  std::vector<int32_t> prompt;  // at least one token, all inside the vocabulary
+  int32_t max_tokens = 0;       // >= 1
+  SamplingParams sampling;
+  uint32_t sequence = 0;             // distinguishes continuations of one seed (n > 1)
+  uint32_t first_draw = 0;           // tokens of this completion that the prompt already holds (replay)
+  std::vector<int32_t> stop_tokens;  // end the sequence; the stop token itself is reported
+  int32_t num_logprobs = 0;          // most likely tokens to report with each token
+  // Report the log-probability of every prompt token after the first, given those before it.
+  bool prompt_logprobs = false;
+  // Report all logits of each sampled row (tests and tools only).
+  bool want_logits = false;
+};
+
+enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
+
+// One token of a request, or (finish != kNone) its end; the last token and the end come in one event.
+struct TokenEvent {
+  uint64_t request = 0;
+  uint32_t index = 0;      // of the token in the completion, from 0
+  bool has_token = false;  // false for an end that carries no token (cancelled, failed)
+  bool is_prompt = false;  // a prompt token's log-probability; index then counts prompt tokens
+  SampledToken token;
+  FinishReason finish = FinishReason::kNone;
+  absl::Status error;  // why, when finish is kError
+};
+
+}  // namespace trireme
