@@ -32,6 +32,8 @@ class TensorSource {
   virtual ~TensorSource() = default;
 
   virtual Dialect dialect() const = 0;
+  // True for a rank's shard: every tensor is already the slice that the rank holds.
+  virtual bool holds_slices() const { return false; }
   // Sorted by name, names unique.
   virtual const std::vector<TensorEntry>& entries() const = 0;
 
