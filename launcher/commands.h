@@ -1,0 +1,6 @@
+// Entry points of the commands, one a file of launcher/cli/. Each takes its own name as argv[0],
+// prints its result on stdout and everything for people on stderr, and returns a code of
+// exit_codes.h.
+#pragma once
+
+namespace trireme {}  // namespace trireme

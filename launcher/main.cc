@@ -1,0 +1,64 @@
+// trireme: one program that is launcher, worker, coordinator and client. This file is the table of
+// its commands; everything else is in cli/, one file a command.
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <span>
+#include <string_view>
+
+#include "absl/strings/str_format.h"
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "runtime/base/mapped_file.h"
+
+namespace trireme {
+namespace {
+
+struct Command {
+  std::string_view name;
+  int (*run)(int argc, char** argv);
+  std::string_view summary;
+};
+
+constexpr std::array<Command, 0> kCommands{};
+
+void PrintUsage(FILE* out) {
+  absl::FPrintF(out, "Usage: trireme COMMAND [--flags]\n\nCommands:\n");
+  for (const Command& command : kCommands) {
+    absl::FPrintF(out, "  %-12s %s\n", command.name, command.summary);
+  }
+  absl::FPrintF(out,
+                "\nExamples:\n"
+                "  trireme serve configs/local.yaml\n"
+                "  trireme chat --server 127.0.0.1:50051 --prompt \"Hello\"\n\n"
+                "Exit codes: 0 done, 1 failed, 2 misuse; 64 and above in launcher/exit_codes.h.\n");
+}
+
+int Main(int argc, char** argv) {
+  // A closed pipe or socket is an error to report where it is written, not the end of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  InstallMappedFileFaultHandler(kExitMappedFileChanged);
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "--help" || name == "-h" || name == "help") {
+    PrintUsage(stdout);
+    return kExitOk;
+  }
+  if (name == "--version") {
+    absl::PrintF("trireme %s\n", TRIREME_VERSION);
+    return kExitOk;
+  }
+  for (const Command& command : std::span<const Command>(kCommands)) {
+    if (command.name == name) return command.run(argc - 1, argv + 1);
+  }
+  if (name.empty()) {
+    PrintUsage(stderr);
+  } else {
+    absl::FPrintF(stderr, "trireme: unknown command '%s'\nnext: trireme --help\n", name);
+  }
+  return kExitMisuse;
+}
+
+}  // namespace
+}  // namespace trireme
+
+int main(int argc, char** argv) { return trireme::Main(argc, argv); }
