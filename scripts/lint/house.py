@@ -52,6 +52,7 @@ RESERVED = (
     (re.compile(r"^hwy/"), "SIMD", ("runtime", "tests")),
     (re.compile(r"^regex$"), "std::regex (it overflows the stack on long input; use PCRE2)", ()),
 )
+GENERATED = re.compile(r"^(trireme/v1/\w+)(?:\.grpc)?\.pb\.h$")
 LINKED = re.compile(r"\b(gRPC::|grpc\w*|protobuf::\w+|trireme_proto)\b")
 
 MAX_FILE_LINES = 500
@@ -69,7 +70,8 @@ BANNED_CODE = (
     (re.compile(r"\bstd::regex\b"), "std::regex overflows the stack on long input; use PCRE2", ()),
     (re.compile(r"\bthrow\b(?!\s*\()"), "throw: return an absl::Status", ("tests",)),
     (re.compile(r"\.detach\s*\(\)"), "a detached thread has no owner", ()),
-    (re.compile(r"\bnew\s+[A-Za-z_:]+[\w:<>]*\s*[({\[](?!.*WrapUnique)"), "new: use std::make_unique", ("tests",)),
+    (re.compile(r"^(?!.*(?:unique_ptr<|WrapUnique)).*\bnew\s+[A-Za-z_:]+[\w:<>]*\s*[({\[]"),
+     "new: use std::make_unique", ("tests",)),
 )
 SOURCES = {".cc", ".h", ".cu", ".cuh", ".proto", ".py", ".sh"}
 CPP = {".cc", ".h", ".cu", ".cuh"}
@@ -111,8 +113,9 @@ class House:
         self.findings.append(f"{path}:{line}: {message}")
 
     def own_includes(self, path):
-        """(line, included file or generated header) of the project's own headers."""
-        return [(line, target) for line, target, _ in self.includes.get(path, ()) if target.split("/")[0] in TOP]
+        """(line, included file) of the project's own headers; a generated one stands for its schema."""
+        targets = [(line, GENERATED.sub(r"proto/\1.proto", target)) for line, target, _ in self.includes.get(path, ())]
+        return [(line, target) for line, target in targets if target.split("/")[0] in TOP]
 
     def reach(self, path):
         """`path` and every project file it includes, however far."""

@@ -68,9 +68,12 @@ class HouseTest(unittest.TestCase):
         self.write("runtime/engine/engine.cc", "#include <grpcpp/grpcpp.h>\n")
         self.write("parallel/comm/mpi_comm.cc", '#include <mpi.h>\n#include "google/protobuf/message.h"\n')
         self.write("runtime/model/config.cc", "#include <mpi.h>\n")
+        self.write("parallel/shards/manifest.cc", '#include "trireme/v1/manifest.pb.h"\n')
+        self.write("parallel/group/follower.cc", '#include "trireme/v1/group.grpc.pb.h"\n')
         self.write("runtime/CMakeLists.txt", "trireme_library(engine SOURCES e.cc DEPS gRPC::grpc++)\n")
         self.assert_finds("engine.cc:1: includes grpcpp/grpcpp.h", "mpi_comm.cc:2: includes google/protobuf",
-                          "config.cc:1: includes mpi.h", "runtime/CMakeLists.txt:1: links gRPC")
+                          "config.cc:1: includes mpi.h", "follower.cc:1: includes proto/trireme/v1/group.proto",
+                          "follower.cc:1: includes trireme/v1/group.grpc.pb.h: gRPC", "runtime/CMakeLists.txt:1: links gRPC")
 
     def test_finds_cycles_of_folders_and_of_headers(self):
         self.write("launcher/worker/a.cc", '#include "launcher/gateway/b.h"\n')
@@ -99,7 +102,8 @@ class HouseTest(unittest.TestCase):
 
     def test_finds_banned_code_but_not_in_comments(self):
         self.write("runtime/base/a.cc", "#include <regex>\n// getenv() and throw are not used here\n"
-                   'auto* path = getenv("HOME");\nvoid F() { throw 1; }\nauto* n = new Node(1);\n')
+                   'auto* path = getenv("HOME");\nvoid F() { throw 1; }\nauto* n = new Node(1);\n'
+                   "auto p = std::unique_ptr<Node>(new Node(1));\n")
         self.write("launcher/main.cc", 'auto* path = getenv("HOME");\n')
         self.write("runtime/base/b.h", "struct B {};\n")
         self.write("runtime/base/c.cc", "// TO" "DO: later\n")
