@@ -1,9 +1,11 @@
-// The engine: requests in, token events out. Its thread owns the scheduler and drives an Executor; requests
-// that arrive together share steps (continuous batching), and no answer depends on the company.
+// The engine: requests in, token events out. Its thread owns the scheduler and drives an Executor;
+// requests that arrive together share steps (continuous batching), and no answer depends on the
+// company.
 //
-// Threads: Submit and Cancel from any thread; events are delivered on the engine thread through the sink given
-// with the request, in order, the last one having finish != kNone, exactly once. A sink must not block (it hands
-// over to a queue). Stop() (or destruction) cancels what is running, delivers the ends and joins the thread.
+// Threads: Submit and Cancel from any thread; events are delivered on the engine thread through the
+// sink given with the request, in order, the last one having finish != kNone, exactly once. A sink
+// must not block (it hands over to a queue). Stop() (or destruction) cancels what is running,
+// delivers the ends and joins the thread.
 #pragma once
 
 #include <functional>
@@ -32,7 +34,8 @@ struct EngineStatus {
   int64_t free_pages = 0;
   int64_t pages = 0;
   uint64_t steps = 0;
-  // Not OK once the executor has failed: the group is lost, every request was ended with this error.
+  // Not OK once the executor has failed: the group is lost, every request was ended with this
+  // error.
   absl::Status health;
 };
 
@@ -51,7 +54,8 @@ class Engine {
   // RESOURCE_EXHAUSTED (queue full), ALREADY_EXISTS (id in use), UNAVAILABLE (stopped or lost).
   absl::Status Submit(Request request, EventSink sink);
 
-  // Ends a request with kCancelled within one step; unknown ids are ignored (it may just have ended).
+  // Ends a request with kCancelled within one step; unknown ids are ignored (it may just have
+  // ended).
   void Cancel(uint64_t request);
 
   EngineStatus status() const;

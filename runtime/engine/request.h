@@ -1,4 +1,5 @@
-// What the engine is asked for, in runtime terms: token ids and numbers; no proto, no client, no text.
+// What the engine is asked for, in runtime terms: token ids and numbers; no proto, no client, no
+// text.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +16,11 @@ struct Request {
   std::vector<int32_t> prompt;  // at least one token, all inside the vocabulary
   int32_t max_tokens = 0;       // >= 1
   SamplingParams sampling;
-  uint32_t sequence = 0;             // distinguishes continuations of one seed (n > 1)
-  uint32_t first_draw = 0;           // tokens of this completion that the prompt already holds (replay)
+  uint32_t sequence = 0;    // distinguishes continuations of one seed (n > 1)
+  uint32_t first_draw = 0;  // tokens of this completion that the prompt already holds (replay)
   std::vector<int32_t> stop_tokens;  // end the sequence; the stop token itself is reported
-  int32_t num_logprobs = 0;          // most likely tokens to report with each token
+  int32_t num_logprobs =
+      -1;  // most likely tokens to report with each token; -1: no log-probabilities
   // Report the log-probability of every prompt token after the first, given those before it.
   bool prompt_logprobs = false;
   // Report all logits of each sampled row (tests and tools only).
@@ -27,7 +29,8 @@ struct Request {
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
 
-// One token of a request, or (finish != kNone) its end; the last token and the end come in one event.
+// One token of a request, or (finish != kNone) its end; the last token and the end come in one
+// event.
 struct TokenEvent {
   uint64_t request = 0;
   uint32_t index = 0;      // of the token in the completion, from 0

@@ -44,6 +44,8 @@ struct Architecture {
   // model_type values of config.json, and general.architecture of GGUF, that mean this family.
   std::vector<std::string_view> model_types;
   TensorTable (*tensors)(const ModelConfig& config);
+  // Inverse frequencies of the rotary embedding, [head_dim / 2].
+  std::vector<float> (*rope_frequencies)(const ModelConfig& config, const Weights& weights);
   // x: [tokens, hidden] fp32.
   void (*embed)(LayerContext& context, TensorView x);
   void (*layer)(LayerContext& context, int layer, TensorView x);

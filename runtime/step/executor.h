@@ -12,8 +12,8 @@ class Executor {
  public:
   virtual ~Executor() = default;
 
-  // Hands over a plan; results come back in the order of submission. Plans in flight are bounded by depth().
-  // Any error is final: the executor cannot be used again.
+  // Hands over a plan; results come back in the order of submission. Plans in flight are bounded by
+  // depth(). Any error is final: the executor cannot be used again.
   virtual absl::Status Submit(const StepPlan& plan) = 0;
   virtual absl::StatusOr<StepResult> Await(Deadline deadline) = 0;
 

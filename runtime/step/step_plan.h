@@ -1,9 +1,10 @@
-// The one wall of the house. Above a StepPlan there are requests, tenants, strings and deadlines and no
-// tensors; below it there are tokens, pages and tensors and no requests.
+// The one wall of the house. Above a StepPlan there are requests, tenants, strings and deadlines
+// and no tensors; below it there are tokens, pages and tensors and no requests.
 //
-// A StepPlan is everything every rank needs for one step, as flat arrays: rows of tokens grouped in spans (one
-// span a sequence), the pages each sequence's keys and values live in, and which rows to sample and how. It is
-// self-contained: a follower keeps nothing from one plan to the next but the bytes in its pages.
+// A StepPlan is everything every rank needs for one step, as flat arrays: rows of tokens grouped in
+// spans (one span a sequence), the pages each sequence's keys and values live in, and which rows to
+// sample and how. It is self-contained: a follower keeps nothing from one plan to the next but the
+// bytes in its pages.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,10 @@ struct SampleRow {
   int32_t row = 0;  // index into tokens
   // The token whose log-probability is wanted (scoring a given text), or -1 to draw one.
   int32_t target = -1;
-  int32_t num_logprobs = 0;    // size of the list of most likely tokens to report
-  bool want_logits = false;    // report the whole row of logits (tests and tools only)
+  // Size of the list of most likely tokens to report; 0: the token's own log-probability only; -1:
+  // not even that (it costs a pass over the vocabulary).
+  int32_t num_logprobs = -1;
+  bool want_logits = false;  // report the whole row of logits (tests and tools only)
   // Counts the draws of the sequence, so that a draw is a pure function of (seed, sequence, draw).
   uint32_t sequence = 0;
   uint32_t draw = 0;
@@ -41,17 +44,17 @@ struct StepPlan {
   std::vector<int32_t> positions;     // [rows] absolute
   std::vector<int32_t> span_offsets;  // [spans + 1] rows of each span, consecutive positions
   std::vector<int32_t> page_offsets;  // [spans + 1] into pages
-  std::vector<int32_t> pages;         // page ids, in order of position, covering the span's last row
-  std::vector<SampleRow> samples;     // ascending by row
+  std::vector<int32_t> pages;      // page ids, in order of position, covering the span's last row
+  std::vector<SampleRow> samples;  // ascending by row
 };
 
 // One per SampleRow, in the same order.
 struct SampledToken {
   int32_t token = 0;  // drawn, or the target
   float logprob = 0;  // natural log of its probability at temperature 1, before any filter
-  std::vector<int32_t> top_tokens;   // [num_logprobs] most likely first, ties by lower id
-  std::vector<float> top_logprobs;   // [num_logprobs]
-  std::vector<float> logits;         // [vocabulary] if want_logits
+  std::vector<int32_t> top_tokens;  // [num_logprobs] most likely first, ties by lower id
+  std::vector<float> top_logprobs;  // [num_logprobs]
+  std::vector<float> logits;        // [vocabulary] if want_logits
   // False when the row's logits held NaN or infinity: nothing was drawn.
   bool finite = true;
 };

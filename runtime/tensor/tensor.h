@@ -86,7 +86,8 @@ struct BasicTensorView {
 using TensorView = BasicTensorView<std::byte>;
 using ConstTensorView = BasicTensorView<const std::byte>;
 
-// Host memory, 64-byte aligned, zeroed.
+// Host memory, 64-byte aligned, zero until written. Large tensors come straight from the kernel, so that a KV pool
+// or a scratch buffer costs no memory before it is used.
 class Tensor {
  public:
   Tensor() = default;
@@ -96,8 +97,14 @@ class Tensor {
   ConstTensorView view() const { return ConstTensorView(storage_.get(), dtype_, shape_); }
 
  private:
-  struct Free {
+  class Free {
+   public:
+    Free() : Free(0) {}
+    explicit Free(size_t mapped_bytes) : mapped_bytes_(mapped_bytes) {}
     void operator()(std::byte* data) const;
+
+   private:
+    size_t mapped_bytes_;  // 0: from the heap
   };
   DType dtype_ = DType::kF32;
   Shape shape_;

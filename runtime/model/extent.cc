@@ -1,0 +1,40 @@
+#include "runtime/model/extent.h"
+
+#include <bit>
+
+#include "absl/strings/str_format.h"
+
+namespace trireme {
+
+absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place) {
+  if (place.shards < 1 || !std::has_single_bit(static_cast<unsigned>(place.shards))) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("tp must be a power of two; got tp=%d", place.shards));
+  }
+  if (place.stages < 1 || place.stages > config.layers) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("pp must leave every stage a layer: the model has %d layers; got pp=%d",
+                        config.layers, place.stages));
+  }
+  Extent extent;
+  extent.place = place;
+  extent.layers = {config.layers * place.stage / place.stages,
+                   config.layers * (place.stage + 1) / place.stages};
+  extent.heads =
+      SplitHeads(config.query_heads, config.kv_heads, config.head_dim, place.shard, place.shards);
+  extent.mlp = SplitWidth(config.intermediate, kMlpLeaves, place.shard, place.shards);
+  extent.vocabulary = SubtreeItems(config.vocabulary, place.shard, place.shards);
+  for (int shard = 0; shard < place.shards; ++shard) {
+    extent.vocabulary_widths.push_back(SubtreeItems(config.vocabulary, shard, place.shards).size());
+  }
+  if (extent.heads.query_heads.empty() || extent.mlp.columns.empty() || extent.vocabulary.empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "tp must leave every rank an attention head (the model has %d over %d KV heads), one of %d "
+        "MLP "
+        "leaves and a vocabulary row; got tp=%d, which leaves shard %d without",
+        config.query_heads, config.kv_heads, kMlpLeaves, place.shards, place.shard));
+  }
+  return extent;
+}
+
+}  // namespace trireme

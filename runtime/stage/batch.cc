@@ -1,0 +1,82 @@
+#include "runtime/stage/batch.h"
+
+#include "absl/strings/str_format.h"
+#include "runtime/base/status_macros.h"
+
+namespace trireme {
+namespace {
+
+absl::Status Malformed(const StepPlan& plan, std::string_view what) {
+  return absl::InvalidArgumentError(absl::StrFormat("step plan %d: %s", plan.step, what));
+}
+
+bool Ascending(const std::vector<int32_t>& offsets, size_t last) {
+  if (offsets.empty() || offsets.front() != 0) return false;
+  for (size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1]) return false;
+  }
+  return offsets.back() == static_cast<int64_t>(last);
+}
+
+absl::Status CheckSpan(const StepPlan& plan, size_t span, const BatchLimits& limits) {
+  const int32_t begin = plan.span_offsets[span];
+  const int32_t end = plan.span_offsets[span + 1];
+  if (begin == end) return Malformed(plan, "a span has no rows");
+  const int64_t first = plan.positions[static_cast<size_t>(begin)];
+  const int64_t last = plan.positions[static_cast<size_t>(end - 1)];
+  if (first < 0 || last >= limits.max_positions || last - first != end - 1 - begin) {
+    return Malformed(plan, "positions of a span are not consecutive or out of range");
+  }
+  for (int32_t row = begin; row < end; ++row) {
+    if (plan.positions[static_cast<size_t>(row)] != first + (row - begin)) {
+      return Malformed(plan, "positions of a span are not consecutive");
+    }
+  }
+  const int64_t pages = plan.page_offsets[span + 1] - plan.page_offsets[span];
+  if (pages * limits.page_tokens <= last) return Malformed(plan, "pages do not cover a span");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
+  const size_t rows = plan.tokens.size();
+  if (rows == 0 || static_cast<int64_t>(rows) > limits.rows || plan.positions.size() != rows) {
+    return Malformed(plan, absl::StrFormat("expected 1 to %d rows, found %d with %d positions",
+                                           limits.rows, rows, plan.positions.size()));
+  }
+  if (!Ascending(plan.span_offsets, rows) || !Ascending(plan.page_offsets, plan.pages.size()) ||
+      plan.span_offsets.size() != plan.page_offsets.size()) {
+    return Malformed(plan, "offsets are not ascending");
+  }
+  for (const int32_t token : plan.tokens) {
+    if (token < 0 || token >= limits.vocabulary) return Malformed(plan, "token out of range");
+  }
+  for (const int32_t page : plan.pages) {
+    if (page < 0 || page >= limits.pages) return Malformed(plan, "page out of range");
+  }
+  for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
+    TRI_RETURN_IF_ERROR(CheckSpan(plan, span, limits));
+  }
+  for (const SampleRow& sample : plan.samples) {
+    if (sample.row < 0 || sample.row >= static_cast<int64_t>(rows) || sample.target < -1 ||
+        sample.target >= limits.vocabulary || sample.num_logprobs < -1 ||
+        sample.num_logprobs > limits.vocabulary) {
+      return Malformed(plan, "sample row out of range");
+    }
+  }
+  return absl::OkStatus();
+}
+
+Batch::Batch(const BatchLimits& limits) { sequences_.reserve(static_cast<size_t>(limits.rows)); }
+
+void Batch::Assign(const StepPlan& plan) {
+  sequences_.clear();
+  for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
+    const auto rows = static_cast<size_t>(plan.span_offsets[span + 1] - plan.span_offsets[span]);
+    sequences_.insert(sequences_.end(), rows, static_cast<int32_t>(span));
+  }
+  rows_ = {plan.positions, sequences_, plan.page_offsets, plan.pages};
+}
+
+}  // namespace trireme

@@ -1,0 +1,38 @@
+// A plan as the index arrays that verbs take; built alike on every rank. Buffers are sized once.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "runtime/ops/ops.h"
+#include "runtime/step/step_plan.h"
+
+namespace trireme {
+
+struct BatchLimits {
+  int64_t rows = 0;
+  int64_t vocabulary = 0;
+  int64_t max_positions = 0;
+  int64_t pages = 0;
+  int64_t page_tokens = 0;
+};
+
+// Every index of a plan that came over a wire is checked before it touches memory
+// (INVALID_ARGUMENT).
+absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits);
+
+class Batch {
+ public:
+  explicit Batch(const BatchLimits& limits);
+
+  // The plan must have passed CheckPlan and outlive the use of rows().
+  void Assign(const StepPlan& plan);
+
+  const RowIndex& rows() const { return rows_; }
+
+ private:
+  std::vector<int32_t> sequences_;  // [rows] span of each row
+  RowIndex rows_;
+};
+
+}  // namespace trireme

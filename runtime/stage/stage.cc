@@ -1,0 +1,144 @@
+#include "runtime/stage/stage.h"
+
+#include <array>
+
+#include "absl/strings/str_format.h"
+#include "runtime/base/check.h"
+#include "runtime/base/status_macros.h"
+#include "runtime/sampling/sampler.h"
+
+namespace trireme {
+namespace {
+
+BatchLimits LimitsOf(const ModelConfig& config, const StageOptions& options) {
+  return {.rows = options.max_step_tokens,
+          .vocabulary = config.vocabulary,
+          .max_positions = options.max_positions,
+          .pages = options.pages,
+          .page_tokens = options.page_tokens};
+}
+
+PagePoolShape PoolShape(const StageParts& parts, const StageOptions& options) {
+  return {.layers = parts.extent.layers.size(),
+          .pages = options.pages,
+          .kv_heads = parts.extent.heads.kv_heads.size(),
+          .page_tokens = options.page_tokens,
+          .head_dim = parts.config.head_dim,
+          .dtype = options.kv_dtype};
+}
+
+Tensor Scratch(int64_t rows, int64_t width) { return Tensor(DType::kF32, {rows, width}); }
+
+TensorView First(Tensor& tensor, int64_t rows) { return tensor.view().Rows({0, rows}); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
+                                                     const StageOptions& options) {
+  StageOptions resolved = options;
+  if (resolved.max_positions == 0) resolved.max_positions = parts.config.max_positions;
+  if (resolved.kv_dtype != DType::kF32 && resolved.kv_dtype != DType::kF16) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the KV cache must be F32 or F16; got %s", Name(resolved.kv_dtype)));
+  }
+  if (resolved.page_tokens < 1 || resolved.pages < 1 || resolved.max_step_tokens < 1) {
+    return absl::InvalidArgumentError("pages, page_tokens and max_step_tokens must be positive");
+  }
+  return std::unique_ptr<Stage>(new Stage(std::move(parts), resolved));
+}
+
+Stage::Stage(StageParts parts, const StageOptions& options)
+    : parts_(std::move(parts)),
+      limits_(LimitsOf(parts_.config, options)),
+      pool_(PoolShape(parts_, options)),
+      rope_(MakeRopeTable(parts_.architecture->rope_frequencies(parts_.config, parts_.weights),
+                          options.max_positions)),
+      batch_(limits_) {
+  const int64_t rows = options.max_step_tokens;
+  const int64_t dim = parts_.config.head_dim;
+  const HeadSplit& heads = parts_.extent.heads;
+  hidden_ = Scratch(rows, parts_.config.hidden);
+  normed_ = Scratch(rows, parts_.config.hidden);
+  partial_ = Scratch(rows, parts_.config.hidden);
+  query_ = Scratch(rows, heads.query_heads.size() * dim);
+  attended_ = Scratch(rows, heads.query_heads.size() * dim);
+  key_ = Scratch(rows, heads.kv_heads.size() * dim);
+  value_ = Scratch(rows, heads.kv_heads.size() * dim);
+  gate_ = Scratch(rows, parts_.extent.mlp.columns.size());
+  up_ = Scratch(rows, parts_.extent.mlp.columns.size());
+  if (!parts_.extent.last_stage()) return;
+  head_rows_ = Scratch(kHeadRows, parts_.config.hidden);
+  shard_logits_ = Scratch(kHeadRows, parts_.extent.vocabulary.size());
+  logits_ = Scratch(kHeadRows, parts_.config.vocabulary);
+}
+
+LayerContext Stage::Context(Collectives& collectives) {
+  const auto rows = static_cast<int64_t>(plan_->tokens.size());
+  return {.ops = *parts_.ops,
+          .collectives = collectives,
+          .config = parts_.config,
+          .extent = parts_.extent,
+          .weights = parts_.weights,
+          .rows = batch_.rows(),
+          .kv = pool_.layers(),
+          .rope_cos = rope_.cos.view(),
+          .rope_sin = rope_.sin.view(),
+          .tokens = plan_->tokens,
+          .normed = First(normed_, rows),
+          .partial = First(partial_, rows),
+          .query = First(query_, rows),
+          .key = First(key_, rows),
+          .value = First(value_, rows),
+          .attended = First(attended_, rows),
+          .gate = First(gate_, rows),
+          .up = First(up_, rows)};
+}
+
+absl::Status Stage::Begin(const StepPlan& plan) {
+  TRI_RETURN_IF_ERROR(CheckPlan(plan, limits_));
+  plan_ = &plan;
+  batch_.Assign(plan);
+  return absl::OkStatus();
+}
+
+TensorView Stage::hidden() { return First(hidden_, static_cast<int64_t>(plan_->tokens.size())); }
+
+absl::Status Stage::Forward(Collectives& collectives) {
+  LayerContext context = Context(collectives);
+  const TensorView x = hidden();
+  if (parts_.extent.first_stage()) parts_.architecture->embed(context, x);
+  for (int64_t layer = parts_.extent.layers.begin; layer < parts_.extent.layers.end; ++layer) {
+    parts_.architecture->layer(context, static_cast<int>(layer), x);
+  }
+  TRI_RETURN_IF_ERROR(parts_.ops->status());
+  return collectives.status();
+}
+
+absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
+  TRI_CHECK(parts_.extent.last_stage());
+  StepResult result;
+  result.step = plan_->step;
+  LayerContext context = Context(collectives);
+  const std::span<const SampleRow> samples = plan_->samples;
+  for (size_t begin = 0; begin < samples.size(); begin += kHeadRows) {
+    const auto block = samples.subspan(begin, std::min<size_t>(kHeadRows, samples.size() - begin));
+    const auto count = static_cast<int64_t>(block.size());
+    std::array<int32_t, kHeadRows> rows{};
+    for (size_t i = 0; i < block.size(); ++i) rows[i] = block[i].row;
+    parts_.ops->GatherRows(hidden(), std::span(rows).first(block.size()), First(head_rows_, count));
+    parts_.architecture->head(context, First(head_rows_, count), First(shard_logits_, count));
+    collectives.AllGather(First(shard_logits_, count), parts_.extent.vocabulary_widths,
+                          First(logits_, count), "logits");
+    TRI_RETURN_IF_ERROR(collectives.status());
+    if (parts_.extent.place.shard != 0) continue;
+    for (size_t i = 0; i < block.size(); ++i) {
+      const float* row = logits_.view().row_as<float>(static_cast<int64_t>(i));
+      result.samples.push_back(
+          ::trireme::Sample({row, static_cast<size_t>(parts_.config.vocabulary)}, block[i]));
+    }
+  }
+  TRI_RETURN_IF_ERROR(parts_.ops->status());
+  return result;
+}
+
+}  // namespace trireme

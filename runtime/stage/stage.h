@@ -1,0 +1,74 @@
+// A stage: layers [a, b) of a model on one rank, with its weights, KV pages and scratch. It turns a
+// plan and the hidden rows of the stage before into hidden rows for the stage after, or, on the
+// last stage, into tokens.
+//
+// Thread: `step`, which owns it. After Create nothing is allocated but what a result carries.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/kv/page_pool.h"
+#include "runtime/model/architecture.h"
+#include "runtime/model/rope_table.h"
+#include "runtime/stage/batch.h"
+#include "runtime/step/step_plan.h"
+
+namespace trireme {
+
+struct StageOptions {
+  DType kv_dtype = DType::kF32;
+  int64_t pages = 0;
+  int64_t page_tokens = 32;
+  int64_t max_step_tokens = 256;
+  int64_t max_positions = 0;  // 0: the model's
+};
+
+// What a stage is made of; the parts below live as long as it.
+struct StageParts {
+  const Architecture* architecture = nullptr;
+  ModelConfig config;
+  Extent extent;
+  Weights weights;
+  std::unique_ptr<Ops> ops;
+};
+
+class Stage {
+ public:
+  static absl::StatusOr<std::unique_ptr<Stage>> Create(StageParts parts,
+                                                       const StageOptions& options);
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  const Extent& extent() const { return parts_.extent; }
+  const ModelConfig& config() const { return parts_.config; }
+
+  // Checks the plan and makes it the current one. The plan must outlive the step.
+  absl::Status Begin(const StepPlan& plan);
+  // [rows of the plan, hidden]: filled by the caller (from the stage before) unless this is the
+  // first stage, read by the caller (for the stage after) after Forward.
+  TensorView hidden();
+  // Embeds (first stage) and runs the layers.
+  absl::Status Forward(Collectives& collectives);
+  // Last stage only: head, and the sampler on shard 0 (the others return an empty result).
+  absl::StatusOr<StepResult> Sample(Collectives& collectives);
+
+ private:
+  Stage(StageParts parts, const StageOptions& options);
+  LayerContext Context(Collectives& collectives);
+
+  // Rows of logits computed at a time.
+  static constexpr int64_t kHeadRows = 32;
+
+  StageParts parts_;
+  BatchLimits limits_;
+  PagePool pool_;
+  RopeTable rope_;
+  Batch batch_;
+  const StepPlan* plan_ = nullptr;
+  Tensor hidden_, normed_, partial_, query_, key_, value_, attended_, gate_, up_;
+  Tensor head_rows_, shard_logits_, logits_;
+};
+
+}  // namespace trireme

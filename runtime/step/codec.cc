@@ -1,0 +1,172 @@
+#include "runtime/step/codec.h"
+
+#include <cstring>
+
+#include "absl/strings/str_format.h"
+
+namespace trireme {
+namespace {
+
+class Writer {
+ public:
+  explicit Writer(std::vector<std::byte>& bytes) : bytes_(bytes) { bytes_.clear(); }
+
+  template <typename T>
+  requires(std::is_arithmetic_v<T>) void operator()(T value) { Append(&value, sizeof value); }
+  template <typename T>
+  requires(std::is_arithmetic_v<T>) void operator()(const std::vector<T>& values) {
+    (*this)(static_cast<uint32_t>(values.size()));
+    Append(values.data(), values.size() * sizeof(T));
+  }
+
+ private:
+  void Append(const void* data, size_t size) {
+    const size_t at = bytes_.size();
+    bytes_.resize(at + size);
+    if (size > 0) std::memcpy(bytes_.data() + at, data, size);
+  }
+  std::vector<std::byte>& bytes_;
+};
+
+// Reads past the end fail once and for all; the caller asks ok() at the end.
+class Reader {
+ public:
+  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  template <typename T>
+  requires(std::is_arithmetic_v<T>) void operator()(T& value) {
+    value = T{};
+    if constexpr (std::is_same_v<T, bool>) {
+      uint8_t byte = 0;
+      Take(&byte, 1);
+      ok_ = ok_ && byte <= 1;
+      value = byte == 1;
+    } else {
+      Take(&value, sizeof value);
+    }
+  }
+  template <typename T>
+  requires(std::is_arithmetic_v<T>) void operator()(std::vector<T>& values) {
+    const uint32_t count = Count(sizeof(T));
+    values.resize(count);
+    Take(values.data(), count * sizeof(T));
+  }
+
+  // A count of items of at least `item_bytes` each that the rest of the bytes can hold; 0 on
+  // failure.
+  uint32_t Count(size_t item_bytes) {
+    uint32_t count = 0;
+    (*this)(count);
+    if (count > bytes_.size() / item_bytes) ok_ = false;
+    return ok_ ? count : 0;
+  }
+  bool ok() const { return ok_; }
+  bool at_end() const { return bytes_.empty(); }
+
+ private:
+  void Take(void* data, size_t size) {
+    ok_ = ok_ && size <= bytes_.size();
+    if (!ok_ || size == 0) return;
+    std::memcpy(data, bytes_.data(), size);
+    bytes_ = bytes_.subspan(size);
+  }
+  std::span<const std::byte> bytes_;
+  bool ok_ = true;
+};
+
+// One list of fields serves both directions.
+template <typename Visitor, typename Sample>
+void VisitSample(Visitor& visit, Sample& sample) {
+  visit(sample.row);
+  visit(sample.target);
+  visit(sample.num_logprobs);
+  visit(sample.want_logits);
+  visit(sample.sequence);
+  visit(sample.draw);
+  visit(sample.params.temperature);
+  visit(sample.params.top_k);
+  visit(sample.params.top_p);
+  visit(sample.params.min_p);
+  visit(sample.params.seed);
+}
+
+template <typename Visitor, typename Plan>
+void VisitPlan(Visitor& visit, Plan& plan) {
+  visit(plan.step);
+  visit(plan.stop);
+  visit(plan.tokens);
+  visit(plan.positions);
+  visit(plan.span_offsets);
+  visit(plan.page_offsets);
+  visit(plan.pages);
+}
+
+template <typename Visitor, typename Token>
+void VisitToken(Visitor& visit, Token& token) {
+  visit(token.token);
+  visit(token.logprob);
+  visit(token.top_tokens);
+  visit(token.top_logprobs);
+  visit(token.logits);
+  visit(token.finite);
+}
+
+// The least that an encoded SampleRow and SampledToken take.
+constexpr size_t kSampleBytes = 41;
+constexpr size_t kTokenBytes = 21;
+
+}  // namespace
+
+void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes) {
+  Writer write(bytes);
+  VisitPlan(write, plan);
+  write(static_cast<uint32_t>(plan.samples.size()));
+  for (const SampleRow& sample : plan.samples) VisitSample(write, sample);
+}
+
+absl::StatusOr<StepPlan> DecodePlan(std::span<const std::byte> bytes) {
+  Reader read(bytes);
+  StepPlan plan;
+  VisitPlan(read, plan);
+  plan.samples.resize(read.Count(kSampleBytes));
+  for (SampleRow& sample : plan.samples) VisitSample(read, sample);
+  if (read.ok() && read.at_end()) return plan;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("malformed step plan of %d bytes", bytes.size()));
+}
+
+void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byte>& bytes) {
+  Writer write(bytes);
+  write(static_cast<int32_t>(result.status().code()));
+  if (!result.ok()) {
+    const std::string message(result.status().message());
+    write(std::vector<char>(message.begin(), message.end()));
+    return;
+  }
+  write(result->step);
+  write(static_cast<uint32_t>(result->samples.size()));
+  for (const SampledToken& token : result->samples) VisitToken(write, token);
+}
+
+absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes) {
+  Reader read(bytes);
+  int32_t code = 0;
+  read(code);
+  if (read.ok() && code != 0) {
+    std::vector<char> message;
+    read(message);
+    if (read.ok() && read.at_end()) {
+      return absl::Status(static_cast<absl::StatusCode>(code),
+                          std::string(message.begin(), message.end()));
+    }
+  }
+  StepResult result;
+  read(result.step);
+  result.samples.resize(read.Count(kTokenBytes));
+  for (SampledToken& token : result.samples) VisitToken(read, token);
+  if (read.ok() && read.at_end() && code == 0) return result;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("malformed step result of %d bytes", bytes.size()));
+}
+
+}  // namespace trireme
