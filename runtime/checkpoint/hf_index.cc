@@ -35,8 +35,7 @@ bool Exists(const std::string& path) {
 
 // Which file each tensor came from, and all of them merged. Names stay unique across files.
 struct MergedFiles {
-  std::vector<TensorEntry> entries;
-  std::vector<UnsupportedTensor> unsupported;
+  ViewedTensors tensors;
   std::map<std::string, std::string> file_of;  // tensor → file name
 };
 
@@ -50,11 +49,11 @@ absl::Status Merge(const SafetensorsFile& file, const std::string& file_name, Me
   };
   for (const TensorEntry& entry : file.entries()) {
     TRI_RETURN_IF_ERROR(claim(entry.name));
-    merged.entries.push_back(entry);
+    merged.tensors.entries.push_back(entry);
   }
   for (const UnsupportedTensor& tensor : file.unsupported()) {
     TRI_RETURN_IF_ERROR(claim(tensor.name));
-    merged.unsupported.push_back(tensor);
+    merged.tensors.unsupported.push_back(tensor);
   }
   return absl::OkStatus();
 }
@@ -148,11 +147,10 @@ absl::StatusOr<std::unique_ptr<HfDirectory>> HfDirectory::Open(const std::string
                                                kSingleFile, kIndexFile, Listing(directory)));
   }
   const auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
-  std::sort(merged.entries.begin(), merged.entries.end(), by_name);
-  std::sort(merged.unsupported.begin(), merged.unsupported.end(), by_name);
+  std::sort(merged.tensors.entries.begin(), merged.tensors.entries.end(), by_name);
+  std::sort(merged.tensors.unsupported.begin(), merged.tensors.unsupported.end(), by_name);
   std::unique_ptr<HfDirectory> source(new HfDirectory);
-  source->entries_ = std::move(merged.entries);
-  source->unsupported_ = std::move(merged.unsupported);
+  source->tensors_ = std::move(merged.tensors);
   return source;
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/checkpoint/stored_tensor.h"
 #include "runtime/checkpoint/tensor_source.h"
 
 namespace trireme {
@@ -32,14 +33,15 @@ class HfDirectory final : public TensorSource {
   static absl::StatusOr<std::unique_ptr<HfDirectory>> Open(const std::string& directory);
 
   Dialect dialect() const override { return Dialect::kHuggingFace; }
-  const std::vector<TensorEntry>& entries() const override { return entries_; }
-  const std::vector<UnsupportedTensor>& unsupported() const override { return unsupported_; }
+  const std::vector<TensorEntry>& entries() const override { return tensors_.entries; }
+  const std::vector<UnsupportedTensor>& unsupported() const override {
+    return tensors_.unsupported;
+  }
 
  private:
   HfDirectory() = default;
 
-  std::vector<TensorEntry> entries_;
-  std::vector<UnsupportedTensor> unsupported_;
+  ViewedTensors tensors_;
 };
 
 }  // namespace trireme

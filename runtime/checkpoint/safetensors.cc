@@ -293,8 +293,7 @@ std::string WhyUnsupported(const RawTensor& raw, std::optional<DType> dtype, uin
 }
 
 // `data_begin` and `data_bytes` place the file's data section.
-absl::StatusOr<SafetensorsTensor> Resolve(RawTensor&& raw, uint64_t data_begin,
-                                          uint64_t data_bytes) {
+absl::StatusOr<StoredTensor> Resolve(RawTensor&& raw, uint64_t data_begin, uint64_t data_bytes) {
   TRI_ASSIGN_OR_RETURN(const StoredSize size, SizeOf(raw));
   const uint64_t begin = raw.data_offsets[0];
   const uint64_t end = raw.data_offsets[1];
@@ -309,7 +308,7 @@ absl::StatusOr<SafetensorsTensor> Resolve(RawTensor&& raw, uint64_t data_begin,
         "expected %d bytes for dtype %s and shape [%s]; found data_offsets [%d, %d), %d bytes",
         size.bytes, raw.dtype, absl::StrJoin(raw.shape, ", "), begin, end, end - begin));
   }
-  SafetensorsTensor tensor;
+  StoredTensor tensor;
   tensor.name = std::move(raw.name);
   tensor.offset = data_begin + begin;
   tensor.bytes = size.bytes;
@@ -322,16 +321,16 @@ absl::StatusOr<SafetensorsTensor> Resolve(RawTensor&& raw, uint64_t data_begin,
 }
 
 // The tensors must tile the data section: each byte belongs to exactly one.
-absl::Status CheckTiling(const std::vector<SafetensorsTensor>& tensors, uint64_t data_begin,
+absl::Status CheckTiling(const std::vector<StoredTensor>& tensors, uint64_t data_begin,
                          uint64_t data_bytes) {
-  std::vector<const SafetensorsTensor*> by_offset;
+  std::vector<const StoredTensor*> by_offset;
   by_offset.reserve(tensors.size());
-  for (const SafetensorsTensor& tensor : tensors) by_offset.push_back(&tensor);
+  for (const StoredTensor& tensor : tensors) by_offset.push_back(&tensor);
   std::sort(by_offset.begin(), by_offset.end(),
             [](const auto* a, const auto* b) { return a->offset < b->offset; });
   uint64_t end = data_begin;
-  const SafetensorsTensor* previous = nullptr;
-  for (const SafetensorsTensor* tensor : by_offset) {
+  const StoredTensor* previous = nullptr;
+  for (const StoredTensor* tensor : by_offset) {
     if (tensor->offset < end) {
       return absl::InvalidArgumentError(absl::StrFormat(
           "tensor '%s': its data_offsets begin at %d and overlap those of '%s', which end at %d",
@@ -404,7 +403,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::by
   header.tensors.reserve(reader.tensors.size());
   for (RawTensor& raw : reader.tensors) {
     const std::string name = raw.name;
-    absl::StatusOr<SafetensorsTensor> tensor = Resolve(std::move(raw), data_begin, data_bytes);
+    absl::StatusOr<StoredTensor> tensor = Resolve(std::move(raw), data_begin, data_bytes);
     if (!tensor.ok()) {
       return Located(file_name, absl::StrFormat("tensor '%s': %s", name,
                                                 std::string(tensor.status().message())));
@@ -428,18 +427,10 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::by
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
   std::unique_ptr<SafetensorsFile> source(new SafetensorsFile);
   TRI_ASSIGN_OR_RETURN(source->file_, MappedFile::Open(path));
-  const std::span<const std::byte> bytes = source->file_->bytes();
-  TRI_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseSafetensorsHeader(bytes, path));
+  TRI_ASSIGN_OR_RETURN(SafetensorsHeader header,
+                       ParseSafetensorsHeader(source->file_->bytes(), path));
   source->metadata_ = std::move(header.metadata);
-  for (SafetensorsTensor& tensor : header.tensors) {
-    if (!tensor.unsupported.empty()) {
-      source->unsupported_.push_back({std::move(tensor.name), std::move(tensor.unsupported), path});
-      continue;
-    }
-    source->entries_.push_back(
-        {std::move(tensor.name),
-         ConstTensorView(bytes.data() + tensor.offset, tensor.dtype, tensor.shape), source->file_});
-  }
+  source->tensors_ = ViewTensors(source->file_, std::move(header.tensors));
   return source;
 }
 

@@ -20,24 +20,14 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/checkpoint/stored_tensor.h"
 #include "runtime/checkpoint/tensor_source.h"
-#include "runtime/tensor/dtype.h"
-#include "runtime/tensor/shape.h"
 
 namespace trireme {
 
-struct SafetensorsTensor {
-  std::string name;  // 1 to 512 bytes of UTF-8 without control characters
-  DType dtype = DType::kF32;
-  Shape shape;          // every extent at least 1
-  uint64_t offset = 0;  // from the beginning of the file
-  uint64_t bytes = 0;
-  // Why no op can read it (then dtype and shape are meaningless), or empty.
-  std::string unsupported;
-};
-
 struct SafetensorsHeader {
-  std::vector<SafetensorsTensor> tensors;  // sorted by name, names unique
+  // Sorted by name; names are unique, 1 to 512 bytes of UTF-8 without control characters.
+  std::vector<StoredTensor> tensors;
   std::map<std::string, std::string> metadata;
 };
 
@@ -53,8 +43,10 @@ class SafetensorsFile final : public TensorSource {
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
 
   Dialect dialect() const override { return Dialect::kHuggingFace; }
-  const std::vector<TensorEntry>& entries() const override { return entries_; }
-  const std::vector<UnsupportedTensor>& unsupported() const override { return unsupported_; }
+  const std::vector<TensorEntry>& entries() const override { return tensors_.entries; }
+  const std::vector<UnsupportedTensor>& unsupported() const override {
+    return tensors_.unsupported;
+  }
 
   // The header's "__metadata__".
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -64,8 +56,7 @@ class SafetensorsFile final : public TensorSource {
   SafetensorsFile() = default;
 
   std::shared_ptr<const MappedFile> file_;
-  std::vector<TensorEntry> entries_;
-  std::vector<UnsupportedTensor> unsupported_;
+  ViewedTensors tensors_;
   std::map<std::string, std::string> metadata_;
 };
 
