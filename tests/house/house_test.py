@@ -103,7 +103,7 @@ class HouseTest(unittest.TestCase):
     def test_finds_banned_code_but_not_in_comments(self):
         self.write("runtime/base/a.cc", "#include <regex>\n// getenv() and throw are not used here\n"
                    'auto* path = getenv("HOME");\nvoid F() { throw 1; }\nauto* n = new Node(1);\n'
-                   "auto p = std::unique_ptr<Node>(new Node(1));\n")
+                   "auto p = std::unique_ptr<a::Node>(\n  new Node(1));\n")
         self.write("launcher/main.cc", 'auto* path = getenv("HOME");\n')
         self.write("runtime/base/b.h", "struct B {};\n")
         self.write("runtime/base/c.cc", "// TO" "DO: later\n")
