@@ -1,9 +1,9 @@
-// What a layer may ask of the ranks that share its stage. Activations are replicated within a stage, so two
-// verbs suffice: the top of the summation tree, and gathering slices of a row.
+// What a layer may ask of the ranks that share its stage. Activations are replicated within a
+// stage, so two verbs suffice: the top of the summation tree, and gathering slices of a row.
 //
-// Calls enqueue on the backend's stream (the CPU's run at once) and report no error themselves: the first
-// failure (a late or lost peer) makes the object fail for good, later calls return at once with unspecified
-// data, and the stage reads status() once a step.
+// Calls enqueue on the backend's stream (the CPU's run at once) and report no error themselves: the
+// first failure (a late or lost peer) makes the object fail for good, later calls return at once
+// with unspecified data, and the stage reads status() once a step.
 #pragma once
 
 #include <span>
@@ -21,14 +21,14 @@ class Collectives {
   virtual int rank() const = 0;
   virtual int size() const = 0;  // a power of two
 
-  // data: [rows, n] fp32, contiguous, in place. On return every rank holds the sum over ranks, added pairwise
-  // (r with r^1, then r^2, …): the top of the tree of sum_tree.h, the same bits on every rank.
-  // `what` names the operation in the ring of last collectives ("layer 3 attention"); it must be a literal or
-  // outlive the object.
+  // data: [rows, n] fp32, contiguous, in place. On return every rank holds the sum over ranks,
+  // added pairwise (r with r^1, then r^2, …): the top of the tree of sum_tree.h, the same bits on
+  // every rank. `what` names the operation in the ring of last collectives ("layer 3 attention");
+  // it must be a literal or outlive the object.
   virtual void TreeSum(TensorView data, std::string_view what) = 0;
 
-  // mine: [rows, widths[rank()]], all: [rows, sum(widths)] fp32, contiguous; slices in rank order within
-  // each row. Must not alias.
+  // mine: [rows, widths[rank()]], all: [rows, sum(widths)] fp32, contiguous; slices in rank order
+  // within each row. Must not alias.
   virtual void AllGather(ConstTensorView mine, std::span<const int64_t> widths, TensorView all,
                          std::string_view what) = 0;
 

@@ -1,17 +1,22 @@
 // The verbs a layer is written in. A backend implements verbs, never layers; `reference/` is the
 // specification, and the CPU backend equals it bit for bit at every vector width.
 //
-// Views name memory of the backend's device. Verbs enqueue on the backend's stream and never fail (shapes are
-// our own: CHECK); device errors are sticky and read once a step through status(). Activations are fp32,
-// row-major, [tokens, width]. Unless said otherwise outputs must not alias inputs. 0 tokens is a no-op.
+// Views name memory of the backend's device. Verbs enqueue on the backend's stream and never fail
+// (shapes are our own: CHECK); device errors are sticky and read once a step through status().
+// Activations are fp32, row-major, [tokens, width]. Unless said otherwise outputs must not alias
+// inputs. 0 tokens is a no-op.
 //
-// ── Arithmetic (the numerics contract) ───────────────────────────────────────────────────────────────────
-// Dot(a, b) over K elements: 16 fp32 lanes, all starting at +0. Element k is added to lane k % 16 by
-//   lane = fma(a[k], b[k], lane), k ascending; the tail is padded with zeros in both operands to a multiple
-//   of 16. Then lanes are folded: l[i] += l[i+8] (i<8), l[i] += l[i+4] (i<4), l[i] += l[i+2] (i<2), l[0] += l[1].
-// Weights are converted to fp32 exactly before use: F32, F16, BF16 as they are; block types as GGUF defines them
+// ── Arithmetic (the numerics contract)
+// ─────────────────────────────────────────────────────────────────── Dot(a, b) over K elements: 16
+// fp32 lanes, all starting at +0. Element k is added to lane k % 16 by
+//   lane = fma(a[k], b[k], lane), k ascending; the tail is padded with zeros in both operands to a
+//   multiple of 16. Then lanes are folded: l[i] += l[i+8] (i<8), l[i] += l[i+4] (i<4), l[i] +=
+//   l[i+2] (i<2), l[0] += l[1].
+// Weights are converted to fp32 exactly before use: F32, F16, BF16 as they are; block types as GGUF
+// defines them
 //   (Q8_0 d*q; Q4_0 d*(q-8); Q4_1 d*q+m; Q5_0 d*(q-16); Q5_1 d*q+m; Q4_K, Q5_K (d*sc)*q-(dmin*m);
-//   Q6_K (d*sc)*q), where each product of d with integers is exact in fp32 and the one sum rounds once.
+//   Q6_K (d*sc)*q), where each product of d with integers is exact in fp32 and the one sum rounds
+//   once.
 // Exp(x): scalar_math.h, fma polynomial, the same steps in every backend. No libm in a verb.
 // Every other operation is a single rounding in the order written at the verb. No contraction.
 #pragma once
@@ -50,13 +55,15 @@ struct RowIndex {
 struct AttentionShape {
   int64_t query_heads = 0;  // of this rank
   int64_t kv_heads = 0;     // of this rank
-  // Query head h of this rank reads KV head (h + first_query_head) / group - first_kv_head of this rank.
+  // Query head h of this rank reads KV head (h + first_query_head) / group - first_kv_head of this
+  // rank.
   int64_t group = 1;
   int64_t first_query_head = 0;
   int64_t first_kv_head = 0;
   int64_t head_dim = 0;
   float scale = 1;
-  // A row at position p sees keys [p / span * span, p]; 0 = all of [0, p]. (Llama 4's chunked attention.)
+  // A row at position p sees keys [p / span * span, p]; 0 = all of [0, p]. (Llama 4's chunked
+  // attention.)
   int64_t span = 0;
 };
 
@@ -72,8 +79,8 @@ class Ops {
   virtual std::string name() const = 0;
   virtual absl::Status status() const = 0;
 
-  // out[t] = table[ids[t] - first_row] + 0.0f as fp32 where the rank holds that row, zeros elsewhere.
-  // table: [rows, width] any weight dtype.  ids: [tokens].  out: [tokens, width].
+  // out[t] = table[ids[t] - first_row] + 0.0f as fp32 where the rank holds that row, zeros
+  // elsewhere. table: [rows, width] any weight dtype.  ids: [tokens].  out: [tokens, width].
   virtual void Embed(std::span<const int32_t> ids, ConstTensorView table, int64_t first_row,
                      TensorView out) = 0;
 
@@ -84,10 +91,10 @@ class Ops {
   // out[t, n] = Dot(x[t], w[n]).  x: [tokens, k]  w: [n, k], rows may be strided  out: [tokens, n].
   virtual void Linear(ConstTensorView x, ConstTensorView w, TensorView out) = 0;
 
-  // Like Linear, with K cut into leaves: each leaf is a Dot of its own (lane 0 at the leaf's first element),
-  // and schedule.steps add the leaves' results. Leaf columns [b, e) of x meet columns [b + w_offset, e + w_offset)
-  // of w (a slice of block-typed weights is widened to whole blocks, and starts w_offset columns early).
-  // No leaves: out is zero.
+  // Like Linear, with K cut into leaves: each leaf is a Dot of its own (lane 0 at the leaf's first
+  // element), and schedule.steps add the leaves' results. Leaf columns [b, e) of x meet columns [b
+  // + w_offset, e + w_offset) of w (a slice of block-typed weights is widened to whole blocks, and
+  // starts w_offset columns early). No leaves: out is zero.
   virtual void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
                             const LeafSchedule& schedule, TensorView out) = 0;
 
@@ -102,11 +109,12 @@ class Ops {
   virtual void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows,
                        KvPages pages) = 0;
 
-  // Softmax attention over pages, keys walked in ascending chunks of kKeyChunk aligned at position 0
-  // (the first and last chunk may be partial). Per row and query head, m = -inf, l = 0, o = 0 at first; for each chunk:
-  //   s[j] = Dot(q, k[j]) * scale;  c = max over s;  m' = max(m, c);  a = Exp(m - m') (0 when m is -inf)
-  //   p[j] = Exp(s[j] - m');  sum = ((p[0] + p[1]) + p[2]) + …;  l = fma(l, a, sum)
-  //   o[d] = o[d] * a, then o[d] = fma(p[j], v[j][d], o[d]) for j ascending;  m = m'
+  // Softmax attention over pages, keys walked in ascending chunks of kKeyChunk aligned at position
+  // 0 (the first and last chunk may be partial). Per row and query head, m = -inf, l = 0, o = 0 at
+  // first; for each chunk:
+  //   s[j] = Dot(q, k[j]) * scale;  c = max over s;  m' = max(m, c);  a = Exp(m - m') (0 when m is
+  //   -inf) p[j] = Exp(s[j] - m');  sum = ((p[0] + p[1]) + p[2]) + …;  l = fma(l, a, sum) o[d] =
+  //   o[d] * a, then o[d] = fma(p[j], v[j][d], o[d]) for j ascending;  m = m'
   // and finally out = o / l.
   // q, out: [tokens, query_heads * head_dim].
   virtual void Attention(ConstTensorView q, const RowIndex& rows, const KvPages& pages,
@@ -124,8 +132,8 @@ class Ops {
 
 struct CpuOptions {
   int threads = 1;
-  // Caps the vector width for tests: "", "AVX2", "AVX3", … as Highway names its targets; "" = the best here.
-  // Unknown or unsupported names are an error that lists those supported.
+  // Caps the vector width for tests: "", "AVX2", "AVX3", … as Highway names its targets; "" = the
+  // best here. Unknown or unsupported names are an error that lists those supported.
   std::string target;
 };
 absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options);

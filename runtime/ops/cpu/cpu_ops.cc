@@ -1,0 +1,246 @@
+// The CPU backend: checks shapes, cuts a verb into tasks, and runs the kernels of the chosen
+// instruction set on the thread pool. A verb with little work stays on the calling thread: waking
+// others costs microseconds.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "runtime/base/check.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/decode_row.h"
+#include "runtime/ops/ops.h"
+
+namespace trireme {
+namespace {
+
+// Work below this many multiplications (or values touched) is not worth a second thread.
+constexpr int64_t kSmallWork = 32 * 1024;
+// Rows of one sequence that share a pass over its keys.
+constexpr int64_t kAttentionTokens = 8;
+
+bool IsF32(const ConstTensorView& view) { return view.dtype == DType::kF32; }
+
+class CpuOps final : public Ops {
+ public:
+  CpuOps(cpu::Target target, int threads)
+      : target_(std::move(target)),
+        kernels_(target_.kernels),
+        pool_(threads),
+        scratch_(static_cast<size_t>(threads)) {}
+
+  std::string name() const override { return absl::StrFormat("cpu %s", target_.name); }
+  absl::Status status() const override { return absl::OkStatus(); }
+
+  void Embed(std::span<const int32_t> ids, ConstTensorView table, int64_t first_row,
+             TensorView out) override {
+    TRI_CHECK_EQ(static_cast<int64_t>(ids.size()), out.rows());
+    TRI_CHECK_EQ(table.columns(), out.columns());
+    TRI_CHECK(IsF32(out) && IsWeightType(table.dtype));
+    const cpu::EmbedArgs args{ids, table, first_row, out};
+    ForTokens(out, 1, [&](Range tokens) { kernels_.embed(args, tokens); });
+  }
+
+  void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override {
+    TRI_CHECK(x.shape == out.shape && IsF32(x) && IsF32(out));
+    TRI_CHECK_EQ(weight.shape.elements(), x.columns());
+    const cpu::NormArgs args{x, weight, eps, out};
+    ForTokens(out, 2, [&](Range tokens) { kernels_.rms_norm(args, tokens); });
+  }
+
+  void Linear(ConstTensorView x, ConstTensorView w, TensorView out) override {
+    whole_.leaves[0] = {0, x.columns()};
+    LinearLeaves(x, w, 0, whole_, out);
+  }
+
+  void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
+                    const LeafSchedule& schedule, TensorView out) override {
+    TRI_CHECK(IsF32(out));
+    const int64_t tokens = out.rows();
+    const int64_t outputs = out.columns();
+    if (tokens == 0 || outputs == 0) return;
+    const bool nothing_to_add = schedule.leaves.empty() || schedule.leaves.back().end == 0;
+    if (nothing_to_add) {
+      for (int64_t t = 0; t < tokens; ++t) std::fill_n(out.row_as<float>(t), outputs, 0.0f);
+      return;
+    }
+    const int64_t width = schedule.leaves.back().end;
+    TRI_CHECK(IsF32(x) && IsWeightType(w.dtype));
+    TRI_CHECK_EQ(x.rows(), tokens);
+    TRI_CHECK_EQ(w.rows(), outputs);
+    TRI_CHECK_LE(width, x.columns());
+    TRI_CHECK_LE(width + w_offset, w.columns());
+    const cpu::LinearArgs args{x, w, w_offset, &schedule, out};
+    const int64_t rows = RowsPerTask(outputs, outputs * tokens * width);
+    ForEachTask((outputs + rows - 1) / rows, [&](int64_t task, cpu::Scratch& scratch) {
+      kernels_.linear(args, {task * rows, std::min((task + 1) * rows, outputs)}, scratch);
+    });
+  }
+
+  void Rope(TensorView x, int64_t head_dim, std::span<const int32_t> positions, ConstTensorView cos,
+            ConstTensorView sin, RopeStyle style) override {
+    TRI_CHECK(IsF32(x) && IsF32(cos) && IsF32(sin) && head_dim % 2 == 0);
+    TRI_CHECK_EQ(x.columns() % head_dim, 0);
+    TRI_CHECK_EQ(static_cast<int64_t>(positions.size()), x.rows());
+    TRI_CHECK(cos.columns() == head_dim / 2 && sin.columns() == head_dim / 2);
+    const cpu::RopeArgs args{x, head_dim, positions, cos, sin, style};
+    ForTokens(x, 2, [&](Range tokens) { kernels_.rope(args, tokens); });
+  }
+
+  void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows, KvPages pages) override {
+    TRI_CHECK(IsF32(k) && IsF32(v) && k.shape == v.shape);
+    TRI_CHECK(pages.k.shape == pages.v.shape && pages.k.shape.rank() == 4);
+    if (k.empty()) return;
+    TRI_CHECK_EQ(k.columns(), pages.k.shape[1] * pages.k.shape[3]);
+    const cpu::StoreKvArgs args{k, v, &rows, pages};
+    ForTokens(k, 2, [&](Range tokens) { kernels_.store_kv(args, tokens); });
+  }
+
+  void Attention(ConstTensorView q, const RowIndex& rows, const KvPages& pages,
+                 const AttentionShape& shape, TensorView out) override {
+    TRI_CHECK(IsF32(q) && IsF32(out) && q.shape == out.shape);
+    const int64_t tokens = out.rows();
+    if (tokens == 0) return;
+    TRI_CHECK_EQ(q.columns(), shape.query_heads * shape.head_dim);
+    TRI_CHECK_EQ(pages.k.columns(), shape.head_dim);
+    TRI_CHECK_EQ(pages.k.shape[1], shape.kv_heads);
+    const cpu::AttentionArgs args{q, &rows, &pages, &shape, out};
+    const int64_t token_tasks = (tokens + kAttentionTokens - 1) / kAttentionTokens;
+    // Heads that share keys go together unless that leaves threads idle.
+    const bool together = token_tasks * shape.kv_heads >= 4 * pool_.threads();
+    const int64_t head_tasks = together ? shape.kv_heads : shape.query_heads;
+    const auto run = [&](int64_t task, cpu::Scratch& scratch) {
+      const int64_t first = task / head_tasks * kAttentionTokens;
+      const int64_t head_task = task % head_tasks;
+      cpu::AttentionTile tile =
+          together ? SharedHeads(shape, head_task) : SingleHead(shape, head_task);
+      ForEachSequence(rows, {first, std::min(first + kAttentionTokens, tokens)}, [&](Range same) {
+        tile.tokens = same;
+        kernels_.attention(args, tile, scratch);
+      });
+    };
+    ForEachTask(token_tasks * head_tasks, run);
+  }
+
+  void SiluMul(TensorView gate, ConstTensorView up) override {
+    TRI_CHECK(IsF32(gate) && IsF32(up) && gate.shape == up.shape);
+    ForTokens(gate, 8, [&](Range tokens) { kernels_.silu_mul(gate, up, tokens); });
+  }
+
+  void Add(TensorView x, ConstTensorView y) override {
+    TRI_CHECK(IsF32(x) && IsF32(y) && x.shape == y.shape);
+    ForTokens(x, 1, [&](Range tokens) { kernels_.add(x, y, tokens); });
+  }
+
+  void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) override {
+    TRI_CHECK(IsF32(x) && IsF32(out) && x.columns() == out.columns());
+    TRI_CHECK_EQ(static_cast<int64_t>(rows.size()), out.rows());
+    for (int64_t i = 0; i < out.rows(); ++i) {
+      std::copy_n(x.row_as<float>(rows[static_cast<size_t>(i)]), x.columns(), out.row_as<float>(i));
+    }
+  }
+
+ private:
+  // Runs body(task, scratch) for every task. Each worker takes tasks as it gets free, and has a
+  // scratch of its own.
+  template <typename Body>
+  void ForEachTask(int64_t tasks, const Body& body) {
+    next_task_.store(0, std::memory_order_relaxed);
+    pool_.ParallelFor(std::min<int64_t>(pool_.threads(), tasks), [&](int64_t worker) {
+      cpu::Scratch& scratch = scratch_[static_cast<size_t>(worker)];
+      for (int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks;
+           task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
+        body(task, scratch);
+      }
+    });
+  }
+
+  // Cuts the rows of `activations` into a range a thread; `cost` is the work of one value.
+  template <typename Body>
+  void ForTokens(ConstTensorView activations, int64_t cost, const Body& body) {
+    const int64_t tokens = activations.rows();
+    if (tokens == 0) return;
+    const int64_t work = tokens * activations.columns() * cost;
+    const int64_t tasks =
+        std::clamp<int64_t>(work / kSmallWork, 1, std::min<int64_t>(tokens, pool_.threads()));
+    ForEachTask(tasks, [&](int64_t task, cpu::Scratch&) {
+      body(Range{tokens * task / tasks, tokens * (task + 1) / tasks});
+    });
+  }
+
+  // Several tasks a thread, so that a late one does not hold up the verb; a multiple of the
+  // kernels' four rows.
+  int64_t RowsPerTask(int64_t outputs, int64_t work) const {
+    const int64_t tasks =
+        std::clamp<int64_t>(work / kSmallWork, 1, 8 * static_cast<int64_t>(pool_.threads()));
+    if (pool_.threads() == 1) return outputs;
+    return ((outputs + tasks - 1) / tasks + 3) / 4 * 4;
+  }
+
+  static cpu::AttentionTile SingleHead(const AttentionShape& shape, int64_t head) {
+    return {
+        {}, {head, head + 1}, (head + shape.first_query_head) / shape.group - shape.first_kv_head};
+  }
+
+  static cpu::AttentionTile SharedHeads(const AttentionShape& shape, int64_t kv_head) {
+    const int64_t first = (kv_head + shape.first_kv_head) * shape.group - shape.first_query_head;
+    return {{},
+            {std::max<int64_t>(first, 0), std::min(first + shape.group, shape.query_heads)},
+            kv_head};
+  }
+
+  // Calls body(range) for each run of rows of one sequence.
+  template <typename Body>
+  static void ForEachSequence(const RowIndex& rows, Range tokens, const Body& body) {
+    for (int64_t begin = tokens.begin; begin < tokens.end;) {
+      int64_t end = begin + 1;
+      while (end < tokens.end && rows.sequences[static_cast<size_t>(end)] ==
+                                     rows.sequences[static_cast<size_t>(begin)]) {
+        ++end;
+      }
+      body(Range{begin, end});
+      begin = end;
+    }
+  }
+
+  const cpu::Target target_;
+  const cpu::KernelTable& kernels_;
+  ThreadPool pool_;
+  std::vector<cpu::Scratch> scratch_;  // one a thread
+  std::atomic<int64_t> next_task_{0};
+  LeafSchedule whole_{{{0, 0}}, {}};  // Linear's schedule: one leaf
+};
+
+}  // namespace
+
+std::vector<std::string> CpuTargets() {
+  std::vector<std::string> names;
+  for (const cpu::Target& target : cpu::SupportedTargets()) names.push_back(target.name);
+  return names;
+}
+
+absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options) {
+  if (options.threads < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("threads must be at least 1; got %d", options.threads));
+  }
+  const std::vector<cpu::Target> targets = cpu::SupportedTargets();
+  if (targets.empty()) {
+    return absl::FailedPreconditionError(
+        "this processor has no fused multiply-add in its vector unit, which the numerics need; run "
+        "on "
+        "an x86-64 processor with AVX2 and FMA (2013 or later) or on a 64-bit Arm");
+  }
+  for (const cpu::Target& target : targets) {
+    if (options.target.empty() || options.target == target.name) {
+      return std::make_unique<CpuOps>(target, options.threads);
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("target must be one that this machine runs (%s); got \"%s\"",
+                      absl::StrJoin(CpuTargets(), ", "), options.target));
+}
+
+}  // namespace trireme

@@ -1,0 +1,245 @@
+// Linear and LinearLeaves. Two ways to the same bits:
+//
+// - few tokens (decode): the weights are read once and decoded in registers, several rows at a
+// time, so that
+//   the chains of FMAs are independent and their latency is hidden; memory bandwidth is the limit.
+// - many tokens (prefill, batches): a panel of rows is decoded to fp32 in the thread's scratch once
+// and
+//   then multiplied with tile after tile of tokens; the FMA units are the limit.
+//
+// A tile is kRows weight rows × T tokens; each (row, token) has its own 16 lanes, so neither the
+// tile's shape nor the batch can change a result.
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/ops/cpu/matmul.cc"
+#include "runtime/ops/cpu/targets.h"
+// Highway re-includes this file once a target; order matters.
+#include "hwy/foreach_target.h"
+#include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/lanes-inl.h"
+#include "runtime/ops/cpu/weights-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace trireme::cpu::HWY_NAMESPACE {
+#if TRI_CPU_KERNELS
+namespace {
+
+// Rows are handled in fours (the last group repeats its last row and drops the copies).
+constexpr int kRows = 4;
+// Accumulators that fit the registers: 32 of 512 bits hold 4 × 6 tiles; 16 of 256 bits hold 2 × 2
+// Lanes.
+constexpr int kMaxTileTokens = kParts == 1 ? 6 : 3;
+constexpr int kMaxDirectTokens = kParts == 1 ? 4 : 2;
+// Rows that run through the inner loop together.
+constexpr int RowsAtOnce(int tokens) { return kParts == 1 || tokens == 1 ? kRows : 2; }
+// A panel stays within half of a usual second-level cache.
+constexpr int64_t kPanelFloats = 128 * 1024;
+
+// Four weight rows; column c of x meets column c + offset.
+struct RowGroup {
+  const uint8_t* row[kRows];
+  int64_t offset;
+};
+
+// Up to kMaxTileTokens rows of x.
+struct TokenGroup {
+  const float* row[kMaxTileTokens];
+};
+
+template <class W>
+const uint8_t* LeafRow(const uint8_t* row, int64_t column) {
+  return W::kElementBytes > 0 ? row + column * W::kElementBytes : row;
+}
+
+// Dot of one leaf for kRows rows and T tokens; sums[t * kRows + r].
+template <class W, int T, int R>
+HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x, Range leaf,
+                        Lanes (&sum)[R][T]) {
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < T; ++t) sum[r][t] = ZeroLanes();
+  }
+  const int64_t begin = leaf.begin + w.offset;
+  const uint8_t* rows[R];
+  const float* tokens[T];
+  for (int r = 0; r < R; ++r) rows[r] = LeafRow<W>(w.row[first_row + r], begin);
+  for (int t = 0; t < T; ++t) tokens[t] = x.row[t] + leaf.begin;
+  int64_t unit = W::kElementBytes > 0 ? 0 : begin / W::kUnit;
+  constexpr int kPieces = static_cast<int>(W::kUnit / 16);
+  int64_t k = 0;
+  for (; k + W::kUnit <= leaf.size(); k += W::kUnit, ++unit) {
+    for (int r = 0; r < R; ++r) {
+      Lanes weights[kPieces];
+      W::Decode(rows[r], unit, weights);
+      for (int piece = 0; piece < kPieces; ++piece) {
+        for (int t = 0; t < T; ++t) {
+          MulAdd(weights[piece], LoadLanes(tokens[t] + k + 16 * piece), sum[r][t]);
+        }
+      }
+    }
+  }
+  if constexpr (W::kElementBytes > 0) {
+    const int64_t left = leaf.size() - k;
+    if (left == 0) return;
+    for (int r = 0; r < R; ++r) {
+      const Lanes weights = DecodeTail<W>(rows[r] + k * W::kElementBytes, left);
+      for (int t = 0; t < T; ++t) MulAdd(weights, LoadLanes(tokens[t] + k, left), sum[r][t]);
+    }
+  }
+}
+
+template <class W, int T>
+HWY_INLINE void DotLeaf(const RowGroup& w, const TokenGroup& x, Range leaf, float* sums) {
+  constexpr int kAtOnce = RowsAtOnce(T);
+  Lanes sum[kAtOnce][T];
+  for (int first = 0; first < kRows; first += kAtOnce) {
+    DotRows<W, T, kAtOnce>(w, first, x, leaf, sum);
+    for (int t = 0; t < T; ++t) {
+      const V4 totals = Fold(sum[0][t], sum[1][t], sum[2 % kAtOnce][t], sum[3 % kAtOnce][t]);
+      float* to = sums + t * kRows + first;
+      if constexpr (kAtOnce == kRows) {
+        hn::StoreU(totals, D4(), to);
+      } else {
+        const hn::Half<D4> d2;
+        hn::StoreU(hn::LowerHalf(d2, totals), d2, to);
+      }
+    }
+  }
+}
+
+// All leaves and their tree; the totals are left in sums[t * kRows + r].
+template <class W, int T>
+HWY_NOINLINE void DotTile(const RowGroup& w, const TokenGroup& x, const LeafSchedule& schedule,
+                          float* sums) {
+  constexpr int64_t kLeafFloats = T * kRows;
+  float* to = sums;
+  for (const Range leaf : schedule.leaves) {
+    DotLeaf<W, T>(w, x, leaf, to);
+    to += kLeafFloats;
+  }
+  for (const SumStep& step : schedule.steps) {
+    float* into = sums + step.into * kLeafFloats;
+    const float* from = sums + step.from * kLeafFloats;
+    for (int t = 0; t < T; ++t) {
+      const V4 sum = hn::Add(hn::LoadU(D4(), into + t * kRows), hn::LoadU(D4(), from + t * kRows));
+      hn::StoreU(sum, D4(), into + t * kRows);
+    }
+  }
+}
+
+template <class W, int T>
+void DotTokens(int64_t tokens, const RowGroup& w, const TokenGroup& x, const LeafSchedule& schedule,
+               float* sums) {
+  if constexpr (T > 1) {
+    if (tokens < T) return DotTokens<W, T - 1>(tokens, w, x, schedule, sums);
+  }
+  DotTile<W, T>(w, x, schedule, sums);
+}
+
+// Where the weights of a tile come from: rows of the matrix itself, or of the panel.
+struct RowSource {
+  const uint8_t* data;
+  int64_t stride_bytes;
+  int64_t rows;
+  int64_t offset;
+
+  RowGroup Group(int64_t first) const {
+    RowGroup group;
+    group.offset = offset;
+    for (int64_t r = 0; r < kRows; ++r) {
+      group.row[r] = data + std::min(first + r, rows - 1) * stride_bytes;
+    }
+    return group;
+  }
+};
+
+// All tokens against rows of `source`; outputs start at column `first_output`.
+template <class W, int kMaxTokens>
+void MultiplyRows(const LinearArgs& args, const RowSource& source, int64_t first_output,
+                  float* sums) {
+  const int64_t tokens = args.out.rows();
+  const int64_t tiles = (tokens + kMaxTokens - 1) / kMaxTokens;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    // Tiles of near equal size: 7 tokens are 4 + 3, not 6 + 1.
+    const Range range{tokens * tile / tiles, tokens * (tile + 1) / tiles};
+    TokenGroup x = {};
+    for (int64_t t = 0; t < range.size(); ++t) {
+      x.row[t] = args.x.template row_as<float>(range.begin + t);
+    }
+    for (int64_t row = 0; row < source.rows; row += kRows) {
+      DotTokens<W, kMaxTokens>(range.size(), source.Group(row), x, *args.schedule, sums);
+      const int64_t valid = std::min<int64_t>(kRows, source.rows - row);
+      for (int64_t t = 0; t < range.size(); ++t) {
+        float* to = args.out.template row_as<float>(range.begin + t) + first_output + row;
+        std::copy_n(sums + t * kRows, valid, to);
+      }
+    }
+  }
+}
+
+// True when every leaf begins and ends on a unit, so that weights can be decoded in registers.
+template <class W>
+bool LeavesOnUnits(const LinearArgs& args) {
+  if (W::kElementBytes > 0) return true;
+  return std::all_of(args.schedule->leaves.begin(), args.schedule->leaves.end(), [&](Range leaf) {
+    return (leaf.begin + args.w_offset) % W::kUnit == 0 && leaf.size() % W::kUnit == 0;
+  });
+}
+
+const uint8_t* WeightRow(const LinearArgs& args, int64_t row) {
+  return reinterpret_cast<const uint8_t*>(args.w.row(row));
+}
+
+template <class W>
+void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
+  const std::vector<Range>& leaves = args.schedule->leaves;
+  Range columns{leaves.front().begin + args.w_offset, leaves.back().end + args.w_offset};
+  int64_t offset = args.w_offset - columns.begin;
+  if constexpr (W::kElementBytes == 0) {
+    const int64_t early = columns.begin % W::kUnit;
+    offset += early;
+    columns = {columns.begin - early, (columns.end + W::kUnit - 1) / W::kUnit * W::kUnit};
+  }
+  const int64_t stride = (columns.size() + 15) / 16 * 16;
+  const int64_t panel_rows = std::max<int64_t>(kRows, kPanelFloats / stride / kRows * kRows);
+  const auto sums_size = static_cast<int64_t>(leaves.size()) * kRows * kMaxTileTokens;
+  float* panel = scratch.Floats(std::min(panel_rows, outputs.size()) * stride + sums_size);
+  float* sums = panel + std::min(panel_rows, outputs.size()) * stride;
+  for (int64_t first = outputs.begin; first < outputs.end; first += panel_rows) {
+    const int64_t count = std::min(panel_rows, outputs.end - first);
+    for (int64_t r = 0; r < count; ++r) {
+      DecodeColumns<W>(WeightRow(args, first + r), columns, panel + r * stride);
+    }
+    const RowSource source{reinterpret_cast<const uint8_t*>(panel),
+                           stride * static_cast<int64_t>(sizeof(float)), count, offset};
+    MultiplyRows<F32Weights, kMaxTileTokens>(args, source, first, sums);
+  }
+}
+
+template <class W, int kMaxTokens>
+void MultiplyDirect(const LinearArgs& args, Range outputs, Scratch& scratch) {
+  const auto leaves = static_cast<int64_t>(args.schedule->leaves.size());
+  const RowSource source{WeightRow(args, outputs.begin), args.w.row_stride_bytes, outputs.size(),
+                         args.w_offset};
+  MultiplyRows<W, kMaxTokens>(args, source, outputs.begin,
+                              scratch.Floats(leaves * kRows * kMaxTileTokens));
+}
+
+}  // namespace
+
+void Linear(const LinearArgs& args, Range outputs, Scratch& scratch) {
+  WithWeights(args.w.dtype, [&](auto reader) {
+    using W = decltype(reader);
+    if constexpr (std::is_same_v<W, F32Weights>) {
+      MultiplyDirect<W, kMaxTileTokens>(args, outputs, scratch);
+    } else if (args.out.rows() <= kMaxDirectTokens && LeavesOnUnits<W>(args)) {
+      MultiplyDirect<W, kMaxDirectTokens>(args, outputs, scratch);
+    } else {
+      MultiplyPanels<W>(args, outputs, scratch);
+    }
+  });
+}
+
+#endif
+}  // namespace trireme::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

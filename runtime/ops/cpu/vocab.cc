@@ -1,0 +1,59 @@
+// Embed: rows of a stored table as fp32.
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/ops/cpu/vocab.cc"
+#include "runtime/ops/cpu/targets.h"
+// Highway re-includes this file once a target; order matters.
+#include "hwy/foreach_target.h"
+#include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/lanes-inl.h"
+#include "runtime/ops/cpu/weights-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace trireme::cpu::HWY_NAMESPACE {
+#if TRI_CPU_KERNELS
+namespace {
+
+template <class W>
+void EmbedRow(const uint8_t* row, int64_t width, float* out) {
+  // Adding +0 turns -0 into +0, as a sum over ranks would.
+  const auto add_zero = [](const Lanes& lanes) HWY_ATTR {
+    Lanes sum;
+    for (int p = 0; p < kParts; ++p) sum.part[p] = hn::Add(lanes.part[p], hn::Zero(DF()));
+    return sum;
+  };
+  int64_t i = 0;
+  for (; i + W::kUnit <= width; i += W::kUnit) {
+    Lanes lanes[W::kUnit / 16];
+    W::Decode(row, i / W::kUnit, lanes);
+    for (int64_t p = 0; p < W::kUnit / 16; ++p) StoreLanes(add_zero(lanes[p]), out + i + 16 * p);
+  }
+  if constexpr (W::kElementBytes > 0) {
+    if (i == width) return;
+    HWY_ALIGN float tail[16];
+    StoreLanes(add_zero(DecodeTail<W>(row + i * W::kElementBytes, width - i)), tail);
+    std::copy_n(tail, width - i, out + i);
+  }
+}
+
+}  // namespace
+
+void Embed(const EmbedArgs& args, Range tokens) {
+  const int64_t width = args.out.columns();
+  for (int64_t t = tokens.begin; t < tokens.end; ++t) {
+    float* out = args.out.row_as<float>(t);
+    const int64_t row = args.ids[static_cast<size_t>(t)] - args.first_row;
+    if (row < 0 || row >= args.table.rows()) {
+      std::fill_n(out, width, 0.0f);
+      continue;
+    }
+    const auto* from = reinterpret_cast<const uint8_t*>(args.table.row(row));
+    WithWeights(args.table.dtype,
+                [&](auto reader) { EmbedRow<decltype(reader)>(from, width, out); });
+  }
+}
+
+#endif
+}  // namespace trireme::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,248 @@
+// The specification of ops.h as plain loops: slow, obvious, and the oracle of every parity test.
+// Nothing here is vectorised, threaded or shared with a backend, except what defines single numbers
+// (scalar_math.h, decode_row.h).
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "runtime/base/check.h"
+#include "runtime/ops/decode_row.h"
+#include "runtime/ops/ops.h"
+#include "runtime/ops/scalar_math.h"
+
+namespace trireme {
+namespace {
+
+constexpr size_t kLanes = 16;
+
+float At(std::span<const float> values, size_t i) { return i < values.size() ? values[i] : 0.0f; }
+
+// Dot of ops.h.
+float Dot(std::span<const float> a, std::span<const float> b) {
+  std::array<float, kLanes> lanes{};
+  for (size_t k = 0; k < a.size(); k += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] = std::fma(At(a, k + lane), At(b, k + lane), lanes[lane]);
+    }
+  }
+  for (size_t width = kLanes / 2; width >= 1; width /= 2) {
+    for (size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  }
+  return lanes[0];
+}
+
+// Row `index` of a matrix as fp32.
+std::vector<float> Row(ConstTensorView matrix, int64_t index) {
+  std::vector<float> values(static_cast<size_t>(matrix.columns()));
+  DecodeRow(matrix.dtype, matrix.row(index), {0, matrix.columns()}, values);
+  return values;
+}
+
+float LeavesDot(std::span<const float> x, std::span<const float> w, int64_t w_offset,
+                const LeafSchedule& schedule) {
+  if (schedule.leaves.empty()) return 0;
+  std::vector<float> sums;
+  for (const Range leaf : schedule.leaves) {
+    const auto size = static_cast<size_t>(leaf.size());
+    sums.push_back(Dot(x.subspan(static_cast<size_t>(leaf.begin), size),
+                       w.subspan(static_cast<size_t>(leaf.begin + w_offset), size)));
+  }
+  for (const SumStep& step : schedule.steps) {
+    sums[static_cast<size_t>(step.into)] += sums[static_cast<size_t>(step.from)];
+  }
+  return sums[0];
+}
+
+void StoreElement(DType dtype, std::byte* row, int64_t index, float value) {
+  if (dtype == DType::kF32) {
+    reinterpret_cast<float*>(row)[index] = value;
+  } else {
+    TRI_CHECK(dtype == DType::kF16) << "pages are F32 or F16, not " << Name(dtype);
+    reinterpret_cast<uint16_t*>(row)[index] = FloatToHalf(value);
+  }
+}
+
+// Row of `pages` that holds position `position` of `sequence` for one KV head.
+int64_t PageRow(const TensorView& pages, const RowIndex& rows, int32_t sequence, int64_t position,
+                int64_t kv_head) {
+  const int64_t page_tokens = pages.shape[2];
+  const int64_t first = rows.page_offsets[static_cast<size_t>(sequence)];
+  const int64_t page = rows.pages[static_cast<size_t>(first + position / page_tokens)];
+  return (page * pages.shape[1] + kv_head) * page_tokens + position % page_tokens;
+}
+
+// Online softmax over chunks for one row and one query head.
+struct SoftmaxState {
+  float maximum = -std::numeric_limits<float>::infinity();
+  float sum = 0;
+  std::vector<float> out;
+};
+
+void MergeChunk(std::span<const float> scores, const std::vector<std::vector<float>>& values,
+                SoftmaxState& state) {
+  const float chunk_maximum = *std::max_element(scores.begin(), scores.end());
+  const float maximum = std::max(state.maximum, chunk_maximum);
+  const bool first = state.maximum == -std::numeric_limits<float>::infinity();
+  const float decay = first ? 0.0f : Exp(state.maximum - maximum);
+  std::vector<float> weights;
+  for (const float score : scores) weights.push_back(Exp(score - maximum));
+  float sum = weights[0];
+  for (size_t j = 1; j < weights.size(); ++j) sum += weights[j];
+  state.sum = std::fma(state.sum, decay, sum);
+  for (float& value : state.out) value *= decay;
+  for (size_t j = 0; j < weights.size(); ++j) {
+    for (size_t d = 0; d < state.out.size(); ++d) {
+      state.out[d] = std::fma(weights[j], values[j][d], state.out[d]);
+    }
+  }
+  state.maximum = maximum;
+}
+
+class ReferenceOps final : public Ops {
+ public:
+  std::string name() const override { return "reference"; }
+  absl::Status status() const override { return absl::OkStatus(); }
+
+  void Embed(std::span<const int32_t> ids, ConstTensorView table, int64_t first_row,
+             TensorView out) override {
+    for (size_t t = 0; t < ids.size(); ++t) {
+      float* to = out.row_as<float>(static_cast<int64_t>(t));
+      const int64_t row = ids[t] - first_row;
+      const bool held = row >= 0 && row < table.rows();
+      const std::vector<float> values =
+          held ? Row(table, row) : std::vector<float>(static_cast<size_t>(out.columns()));
+      for (size_t i = 0; i < values.size(); ++i) to[i] = values[i] + 0.0f;
+    }
+  }
+
+  void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override {
+    const std::vector<float> scale = Row(weight, 0);
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      const std::vector<float> row = Row(x, t);
+      const float mean = Dot(row, row) / static_cast<float>(row.size());
+      const float inverse = 1.0f / std::sqrt(mean + eps);
+      float* to = out.row_as<float>(t);
+      for (size_t i = 0; i < row.size(); ++i) to[i] = (row[i] * inverse) * scale[i];
+    }
+  }
+
+  void Linear(ConstTensorView x, ConstTensorView w, TensorView out) override {
+    LinearLeaves(x, w, 0, LeafSchedule{{{0, x.columns()}}, {}}, out);
+  }
+
+  void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
+                    const LeafSchedule& schedule, TensorView out) override {
+    // The extents are those of `out`: a rank without leaves has x and w of no columns.
+    for (int64_t n = 0; n < out.columns(); ++n) {
+      const std::vector<float> weights = Row(w, n);
+      for (int64_t t = 0; t < out.rows(); ++t) {
+        const std::span<const float> row(x.row_as<float>(t), static_cast<size_t>(x.columns()));
+        out.row_as<float>(t)[n] = LeavesDot(row, weights, w_offset, schedule);
+      }
+    }
+  }
+
+  void Rope(TensorView x, int64_t head_dim, std::span<const int32_t> positions, ConstTensorView cos,
+            ConstTensorView sin, RopeStyle style) override {
+    const int64_t half = head_dim / 2;
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      const float* c = cos.row_as<float>(positions[static_cast<size_t>(t)]);
+      const float* s = sin.row_as<float>(positions[static_cast<size_t>(t)]);
+      for (int64_t head = 0; head < x.columns() / head_dim; ++head) {
+        float* values = x.row_as<float>(t) + head * head_dim;
+        for (int64_t i = 0; i < half; ++i) {
+          float& a = values[style == RopeStyle::kHalves ? i : 2 * i];
+          float& b = values[style == RopeStyle::kHalves ? i + half : 2 * i + 1];
+          const float rotated = std::fma(a, c[i], -(b * s[i]));
+          b = std::fma(b, c[i], a * s[i]);
+          a = rotated;
+        }
+      }
+    }
+  }
+
+  void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows, KvPages pages) override {
+    const int64_t head_dim = pages.k.columns();
+    for (int64_t t = 0; t < k.rows(); ++t) {
+      const auto index = static_cast<size_t>(t);
+      for (int64_t head = 0; head < pages.k.shape[1]; ++head) {
+        const int64_t row =
+            PageRow(pages.k, rows, rows.sequences[index], rows.positions[index], head);
+        for (int64_t d = 0; d < head_dim; ++d) {
+          StoreElement(pages.k.dtype, pages.k.row(row), d, k.row_as<float>(t)[head * head_dim + d]);
+          StoreElement(pages.v.dtype, pages.v.row(row), d, v.row_as<float>(t)[head * head_dim + d]);
+        }
+      }
+    }
+  }
+
+  void Attention(ConstTensorView q, const RowIndex& rows, const KvPages& pages,
+                 const AttentionShape& shape, TensorView out) override {
+    for (int64_t t = 0; t < q.rows(); ++t) {
+      for (int64_t head = 0; head < shape.query_heads; ++head) {
+        AttendOne(q, rows, pages, shape, {t, head}, out.row_as<float>(t) + head * shape.head_dim);
+      }
+    }
+  }
+
+  void SiluMul(TensorView gate, ConstTensorView up) override {
+    for (int64_t t = 0; t < gate.rows(); ++t) {
+      float* to = gate.row_as<float>(t);
+      for (int64_t i = 0; i < gate.columns(); ++i) {
+        to[i] = (to[i] / (1.0f + Exp(-to[i]))) * up.row_as<float>(t)[i];
+      }
+    }
+  }
+
+  void Add(TensorView x, ConstTensorView y) override {
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      for (int64_t i = 0; i < x.columns(); ++i) x.row_as<float>(t)[i] += y.row_as<float>(t)[i];
+    }
+  }
+
+  void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::copy_n(x.row_as<float>(rows[i]), x.columns(),
+                  out.row_as<float>(static_cast<int64_t>(i)));
+    }
+  }
+
+ private:
+  struct Query {
+    int64_t token;
+    int64_t head;
+  };
+
+  static void AttendOne(ConstTensorView q, const RowIndex& rows, const KvPages& pages,
+                        const AttentionShape& shape, Query query, float* out) {
+    const auto token = static_cast<size_t>(query.token);
+    const int64_t last = rows.positions[token];
+    const int64_t first = shape.span == 0 ? 0 : last / shape.span * shape.span;
+    const int64_t kv_head =
+        (query.head + shape.first_query_head) / shape.group - shape.first_kv_head;
+    const std::span<const float> query_values(
+        q.row_as<float>(query.token) + query.head * shape.head_dim,
+        static_cast<size_t>(shape.head_dim));
+    SoftmaxState state;
+    state.out.assign(query_values.size(), 0.0f);
+    for (int64_t chunk = first / kKeyChunk * kKeyChunk; chunk <= last; chunk += kKeyChunk) {
+      std::vector<float> scores;
+      std::vector<std::vector<float>> values;
+      const int64_t end = std::min(chunk + kKeyChunk, last + 1);
+      for (int64_t position = std::max(chunk, first); position < end; ++position) {
+        const int64_t row = PageRow(pages.k, rows, rows.sequences[token], position, kv_head);
+        scores.push_back(Dot(query_values, Row(pages.k, row)) * shape.scale);
+        values.push_back(Row(pages.v, row));
+      }
+      MergeChunk(scores, values, state);
+    }
+    for (size_t d = 0; d < state.out.size(); ++d) out[d] = state.out[d] / state.sum;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Ops> MakeReferenceOps() { return std::make_unique<ReferenceOps>(); }
+
+}  // namespace trireme
