@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -158,22 +159,22 @@ absl::StatusOr<uint64_t> SizeOf(const RawEntry& entry, DType dtype) {
 }
 
 // Where the tensors' bytes lie in the file.
-struct DataSection {
+struct Payload {
   uint64_t begin = 0;
   uint64_t bytes = 0;
   uint64_t alignment = kDefaultAlignment;
 };
 
-absl::StatusOr<StoredTensor> Resolve(const RawEntry& entry, const DataSection& data) {
+absl::StatusOr<StoredTensor> Resolve(const RawEntry& entry, const Payload& payload) {
   for (const uint64_t extent : std::span(entry.extents).first(entry.axes)) {
     if (extent == 0) {
       return absl::InvalidArgumentError(
           absl::StrFormat("expected extents of at least 1; found shape %s", entry.ShapeText()));
     }
   }
-  if (entry.offset % data.alignment != 0) {
+  if (entry.offset % payload.alignment != 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "expected an offset that is a multiple of %d; found %d", data.alignment, entry.offset));
+        "expected an offset that is a multiple of %d; found %d", payload.alignment, entry.offset));
   }
   StoredTensor tensor;
   tensor.name = entry.name;
@@ -187,13 +188,13 @@ absl::StatusOr<StoredTensor> Resolve(const RawEntry& entry, const DataSection& d
         "GGUF type %d (%s) is not one Trireme computes with; convert it to F16, Q8_0 or Q4_K",
         entry.type, name);
   }
-  if (!RangeFits(entry.offset, tensor.bytes, data.bytes)) {
+  if (!RangeFits(entry.offset, tensor.bytes, payload.bytes)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "expected its %d bytes at offset %d within the %d bytes of data in the file; "
         "the file may be truncated or still downloading",
-        tensor.bytes, entry.offset, data.bytes));
+        tensor.bytes, entry.offset, payload.bytes));
   }
-  tensor.offset = data.begin + entry.offset;
+  tensor.offset = payload.begin + entry.offset;
   if (!supported) return tensor;
   tensor.dtype = *type->dtype;
   // The extents' product is at most the size of the file, so each fits.
@@ -203,9 +204,9 @@ absl::StatusOr<StoredTensor> Resolve(const RawEntry& entry, const DataSection& d
   return tensor;
 }
 
-absl::StatusOr<DataSection> FindData(std::span<const std::byte> file, const GgufMetadata& metadata,
-                                     uint64_t entries_end) {
-  DataSection data;
+absl::StatusOr<Payload> FindPayload(std::span<const std::byte> file, const GgufMetadata& metadata,
+                                    uint64_t entries_end) {
+  Payload payload;
   if (metadata.Find("general.alignment") != nullptr) {
     TRI_ASSIGN_OR_RETURN(const int64_t alignment, metadata.GetInteger("general.alignment"));
     if (alignment < 8 || alignment > static_cast<int64_t>(kMaxAlignment) ||
@@ -214,13 +215,13 @@ absl::StatusOr<DataSection> FindData(std::span<const std::byte> file, const Gguf
           absl::StrFormat("expected general.alignment to be a power of two from 8 to %d; found %d",
                           kMaxAlignment, alignment));
     }
-    data.alignment = static_cast<uint64_t>(alignment);
+    payload.alignment = static_cast<uint64_t>(alignment);
   }
-  data.begin = (entries_end + data.alignment - 1) / data.alignment * data.alignment;
+  payload.begin = (entries_end + payload.alignment - 1) / payload.alignment * payload.alignment;
   // A file without tensors may end before the padding does.
-  data.begin = std::min<uint64_t>(data.begin, file.size());
-  data.bytes = file.size() - data.begin;
-  return data;
+  payload.begin = std::min<uint64_t>(payload.begin, file.size());
+  payload.bytes = file.size() - payload.begin;
+  return payload;
 }
 
 // Padding between tensors is the format's own, so gaps are fine.
@@ -263,18 +264,18 @@ absl::StatusOr<std::vector<StoredTensor>> ParseTensors(std::span<const std::byte
     return absl::InvalidArgumentError(absl::StrFormat("tensor '%s' occurs twice", entries[i].name));
   }
 
-  TRI_ASSIGN_OR_RETURN(const DataSection data, FindData(file, metadata, reader.offset()));
+  TRI_ASSIGN_OR_RETURN(const Payload payload, FindPayload(file, metadata, reader.offset()));
   std::vector<StoredTensor> tensors;
   tensors.reserve(entries.size());
   for (const RawEntry& entry : entries) {
-    absl::StatusOr<StoredTensor> tensor = Resolve(entry, data);
+    absl::StatusOr<StoredTensor> tensor = Resolve(entry, payload);
     if (!tensor.ok()) {
       return absl::InvalidArgumentError(
           absl::StrFormat("tensor '%s': %s", entry.name, std::string(tensor.status().message())));
     }
     tensors.push_back(*std::move(tensor));
   }
-  TRI_RETURN_IF_ERROR(CheckNoOverlap(tensors, data.begin));
+  TRI_RETURN_IF_ERROR(CheckNoOverlap(tensors, payload.begin));
   return tensors;
 }
 
@@ -300,8 +301,7 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path
   TRI_ASSIGN_OR_RETURN(std::vector<StoredTensor> tensors,
                        ParseGgufTensors(file->bytes(), metadata, path));
   ViewedTensors viewed = ViewTensors(file, std::move(tensors));
-  return std::unique_ptr<GgufFile>(
-      new GgufFile(std::move(file), std::move(metadata), std::move(viewed)));
+  return absl::WrapUnique(new GgufFile(std::move(file), std::move(metadata), std::move(viewed)));
 }
 
 }  // namespace trireme

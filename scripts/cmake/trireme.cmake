@@ -13,6 +13,7 @@ endif()
 
 option(TRIREME_WERROR "Warnings are errors" ON)
 set(TRIREME_SANITIZE "" CACHE STRING "Value of -fsanitize=, or empty")
+option(TRIREME_FUZZ "Build the libFuzzer targets of tests/fuzz (clang only)" OFF)
 option(TRIREME_THREAD_SAFETY "Clang thread-safety analysis, as errors" OFF)
 
 find_program(CCACHE ccache)
@@ -57,6 +58,12 @@ if(TRIREME_SANITIZE)
   target_compile_options(trireme_options INTERFACE
     -fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(trireme_options INTERFACE -fsanitize=${TRIREME_SANITIZE})
+endif()
+if(TRIREME_FUZZ)
+  # Coverage in every library; the targets themselves add libFuzzer's main.
+  target_compile_options(trireme_options INTERFACE
+    -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(trireme_options INTERFACE -fsanitize=address,undefined)
 endif()
 if(TRIREME_THREAD_SAFETY)
   target_compile_options(trireme_options INTERFACE -Werror=thread-safety)
