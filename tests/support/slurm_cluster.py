@@ -75,7 +75,7 @@ def enter():
     if tried.returncode != 0:
         skip(f"no private namespaces with a bridge here: {tried.stderr.strip()}")
     environment = dict(os.environ, TRIREME_TEST_INSIDE="1", PATH=_path())
-    sys.exit(subprocess.run(unshare + [sys.executable] + sys.argv, env=environment, check=False).returncode)
+    sys.exit(subprocess.run(unshare + [sys.executable] + sys.orig_argv[1:], env=environment, check=False).returncode)
 
 
 def _path():
