@@ -1,6 +1,6 @@
-// Conversations → the prompt a model was trained on. The format is chosen by recognising the model's chat
-// template (or, for Meta's bare tokenizer.model, its special tokens) and is rendered by code; a template from a
-// model file is never executed. An unknown template is refused by name.
+// Conversations → the prompt a model was trained on. The format is chosen by recognising the
+// model's chat template (or, for Meta's bare tokenizer.model, its special tokens) and is rendered
+// by code; a template from a model file is never executed. An unknown template is refused by name.
 #pragma once
 
 #include <cstdint>
@@ -29,12 +29,13 @@ struct ChatRequest {
   std::vector<ChatMessage> messages;
   std::vector<std::string> tools_json;  // each a JSON object, key order kept as given
   bool add_generation_prompt = true;
-  // What the template would read from its keyword arguments; "26 Jul 2024" where the format has a date and
-  // none is given.
+  // What the template would read from its keyword arguments; "26 Jul 2024" where the format has a
+  // date and none is given.
   std::string date_string;
 };
 
-// Rendered text in runs: what the format itself wrote (specials parsed) and what people wrote (never parsed).
+// Rendered text in runs: what the format itself wrote (specials parsed) and what people wrote
+// (never parsed).
 struct RenderedChat {
   struct Run {
     std::string text;
@@ -49,17 +50,19 @@ class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
   virtual std::string_view name() const = 0;  // "chatml-smollm2", "llama3", …
-  // INVALID_ARGUMENT for what the format cannot express (an unknown role, tools where there are none).
+  // INVALID_ARGUMENT for what the format cannot express (an unknown role, tools where there are
+  // none).
   virtual absl::StatusOr<RenderedChat> Render(const ChatRequest& request) const = 0;
   // Token texts that end an assistant's turn ("<|im_end|>", "<|eot_id|>").
   virtual std::vector<std::string> stop_tokens() const = 0;
 };
 
-// Chooses by tokenizer.chat_template(), then by special tokens. UNIMPLEMENTED naming what was found.
+// Chooses by tokenizer.chat_template(), then by special tokens. UNIMPLEMENTED naming what was
+// found.
 absl::StatusOr<std::unique_ptr<ChatFormat>> MakeChatFormat(const Tokenizer& tokenizer);
 
-// Token ids of a rendered chat. With parse_user = false (serving) people's text never becomes control tokens.
-// True reproduces HuggingFace's "tokenise the rendered string".
+// Token ids of a rendered chat. With parse_user = false (serving) people's text never becomes
+// control tokens. True reproduces HuggingFace's "tokenise the rendered string".
 absl::StatusOr<std::vector<int32_t>> EncodeChat(const Tokenizer& tokenizer,
                                                 const RenderedChat& chat, bool parse_user);
 

@@ -1,6 +1,6 @@
-// Incremental detokeniser: one per sequence. It holds back the bytes of an incomplete code point and
-// replaces invalid bytes by U+FFFD as soon as they are certain, so that what it emits is always whole UTF-8 and
-// the concatenation equals Tokenizer::Decode of all ids.
+// Incremental detokeniser: one per sequence. It holds back the bytes of an incomplete code point
+// and replaces invalid bytes by U+FFFD as soon as they are certain, so that what it emits is always
+// whole UTF-8 and the concatenation equals Tokenizer::Decode of all ids.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,11 @@ class Detokenizer {
   std::string pending_;  // at most 3 bytes: the start of a code point
 };
 
-// Appends `bytes` to `out`, replacing invalid sequences by U+FFFD; bytes of an incomplete code point at the end
-// are left in `pending` (which also supplies the bytes that come first). With final, they are replaced too.
+// Appends `bytes` to `out`, replacing invalid sequences by U+FFFD; bytes of an incomplete code
+// point at the end are left in `pending` (which also supplies the bytes that come first). With
+// final, they are replaced too.
 void AppendValidUtf8(std::string_view bytes, bool final, std::string& pending, std::string& out);
+
+bool IsValidUtf8(std::string_view text);
 
 }  // namespace trireme

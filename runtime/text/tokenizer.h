@@ -1,10 +1,10 @@
-// Byte-level BPE: text ↔ token ids. Three sources give the same object: HuggingFace's tokenizer.json,
-// Meta's tokenizer.model (tiktoken ranks; Llama 3 and 4) and GGUF metadata.
+// Byte-level BPE: text ↔ token ids. Three sources give the same object: HuggingFace's
+// tokenizer.json, Meta's tokenizer.model (tiktoken ranks; Llama 3 and 4) and GGUF metadata.
 //
-// Text is cut by the model's pre-tokeniser pattern (PCRE2 with UTF, UCP, JIT and match limits; unknown
-// patterns compile or are refused at load), each piece is looked up whole where the family does so, then merged
-// by rank in O(n log n). Invalid UTF-8 in the input is replaced by U+FFFD first, as the references do.
-// Immutable after construction, so any thread may use it.
+// Text is cut by the model's pre-tokeniser pattern (PCRE2 with UTF, UCP, JIT and match limits;
+// unknown patterns compile or are refused at load), each piece is looked up whole where the family
+// does so, then merged by rank in O(n log n). Invalid UTF-8 in the input is replaced by U+FFFD
+// first, as the references do. Immutable after construction, so any thread may use it.
 #pragma once
 
 #include <cstdint>
@@ -17,20 +17,21 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runtime/text/bpe/special_tokens.h"
 
 namespace trireme {
-
-// Whether the text of a special token ("<|eot_id|>") in the input becomes that token. Only text that we
-// ourselves render (a chat format's frame) is parsed; a user's never is.
-enum class SpecialTokens { kAsText, kParse };
 
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // INVALID_ARGUMENT when the text exceeds kMaxTextBytes.
+  // No begin- or end-of-text token is added. INVALID_ARGUMENT when the text exceeds kMaxTextBytes;
+  // RESOURCE_EXHAUSTED when a model file's pre-tokenizer pattern needs too much work on this text.
   virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
                                                       SpecialTokens special) const = 0;
+
+  // The first special token's text at or after byte `from`.
+  virtual std::optional<SpecialMatch> FindSpecial(std::string_view text, size_t from) const = 0;
 
   // The bytes a token stands for (specials: their text). Empty for an id outside [0, vocab_size).
   virtual std::string_view TokenBytes(int32_t id) const = 0;
@@ -52,9 +53,13 @@ class Tokenizer {
   static constexpr size_t kMaxTextBytes = size_t{64} << 20;
 };
 
-// path: a checkpoint or shard directory (tokenizer.json | tokenizer.model, with tokenizer_config.json and
-// config.json where present), a GGUF file, or one of those files itself. Errors name the file and what was
-// expected.
+// path: a checkpoint or shard directory, a GGUF file, or a tokenizer.json or tokenizer.model
+// itself. In a directory the first of tokenizer.json, tokenizer.model, metadata.gguf (what a shard
+// directory keeps of a GGUF) and a single
+// *.gguf counts. Beside the first two, tokenizer_config.json names bos, eos and the chat template
+// (which chat_template.jinja or chat_template.json may hold instead), and config.json's model_type
+// names the family whose special tokens a bare tokenizer.model has. Errors name the file and what
+// was expected.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& path);
 
 }  // namespace trireme
