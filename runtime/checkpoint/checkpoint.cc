@@ -9,6 +9,7 @@
 #include "runtime/base/status_macros.h"
 #include "runtime/checkpoint/gguf.h"
 #include "runtime/checkpoint/hf_index.h"
+#include "runtime/checkpoint/printable.h"
 #include "runtime/checkpoint/strict_json.h"
 
 namespace trireme {
@@ -16,18 +17,30 @@ namespace {
 
 constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
+// What a directory without config.json may be instead.
+std::string DescribeOther(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path + "/manifest.json", error)) {
+    return "a manifest.json (a shard directory)";
+  }
+  for (std::filesystem::directory_iterator at(path, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().extension() != ".gguf") continue;
+    return absl::StrFormat("%s in it; give that file", Printable(at->path().filename().string()));
+  }
+  return "a directory without config.json";
+}
+
 absl::StatusOr<Checkpoint> OpenDirectory(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path = path;
   checkpoint.config_path = path + "/config.json";
   absl::StatusOr<std::string> config = ReadTextFile(checkpoint.config_path, kMaxConfigBytes);
   if (absl::IsNotFound(config.status())) {
-    std::error_code error;
-    const bool shards = std::filesystem::exists(path + "/manifest.json", error);
     return absl::NotFoundError(absl::StrFormat(
         "%s: expected a checkpoint directory with config.json and *.safetensors, or a GGUF file; "
         "found %s",
-        path, shards ? "a manifest.json (a shard directory)" : "a directory without config.json"));
+        path, DescribeOther(path)));
   }
   TRI_RETURN_IF_ERROR(config.status());
   checkpoint.config_json = *std::move(config);

@@ -180,14 +180,15 @@ void Filter(std::span<const float> logits, const SamplingParams& params, float l
 
 int32_t Draw(const SamplerScratch& survivors, double uniform) {
   const double wanted = uniform * Mass(survivors.weights);
-  double sum = 0;
-  for (size_t i = 0; i < survivors.ids.size(); ++i) {
-    sum += survivors.weights[i];
-    if (sum > wanted) return survivors.ids[i];
+  size_t chosen = 0;
+  double sum = survivors.weights[0];
+  while (sum <= wanted) {
+    ++chosen;
+    // Mass adds in this order, and uniform < 1 keeps the product below it.
+    TRI_CHECK_LT(chosen, survivors.ids.size());
+    sum += survivors.weights[chosen];
   }
-  // Not reached: Mass adds in this order, and uniform < 1 keeps the product below it.
-  TRI_CHECK(false) << "uniform=" << uniform;
-  return survivors.ids.back();
+  return survivors.ids[chosen];
 }
 
 int32_t ChooseToken(std::span<const float> logits, const SampleRow& row, int32_t most_likely,

@@ -65,6 +65,12 @@ TEST(OpenCheckpointTest, SaysWhatItLookedFor) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("give the directory")));
 }
 
+TEST(OpenCheckpointTest, PointsAtTheGgufFileInADirectory) {
+  EXPECT_THAT(
+      OpenCheckpoint(std::string(kModels) + "llama3-tiny-gguf-f16"),
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("model-f16.gguf in it; give that file")));
+}
+
 TEST(OpenCheckpointTest, RefusesAnAbsurdlyLargeConfig) {
   const TempDirectory directory;
   const std::string path = directory.Write("config.json", "{}");
