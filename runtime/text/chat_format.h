@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,8 +21,8 @@ struct ChatToolCall {
 };
 
 struct ChatMessage {
-  std::string role;  // "system", "user", "assistant", "tool" or "ipython"
-  std::string content;
+  std::string role;     // "system", "user", "assistant", "tool" or "ipython"
+  std::string content;  // UTF-8
   std::vector<ChatToolCall> tool_calls;
 };
 
@@ -49,17 +50,33 @@ struct RenderedChat {
 class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
-  virtual std::string_view name() const = 0;  // "chatml-smollm2", "llama3", …
-  // INVALID_ARGUMENT for what the format cannot express (an unknown role, tools where there are
-  // none).
+  // "chatml-smollm2", "chatml", "llama3" (3.1 to 3.3) or "llama4".
+  virtual std::string_view name() const = 0;
+  // INVALID_ARGUMENT for what the format cannot express: no messages, an unknown role, a message
+  // with several tool calls in a format of one, JSON that is none.
   virtual absl::StatusOr<RenderedChat> Render(const ChatRequest& request) const = 0;
+  // Whether the model is told of request.tools_json. Where false, Render leaves them out, as the
+  // model's template does; a server should rather refuse them.
+  virtual bool supports_tools() const = 0;
   // Token texts that end an assistant's turn ("<|im_end|>", "<|eot_id|>").
   virtual std::vector<std::string> stop_tokens() const = 0;
 };
 
-// Chooses by tokenizer.chat_template(), then by special tokens. UNIMPLEMENTED naming what was
+// Chooses by the tokenizer's chat template: known texts by their hash, changed ones by what marks
+// them (logged as a warning); without a template by special tokens. UNIMPLEMENTED saying what was
 // found.
 absl::StatusOr<std::unique_ptr<ChatFormat>> MakeChatFormat(const Tokenizer& tokenizer);
+
+// By its name; INVALID_ARGUMENT listing the known ones.
+absl::StatusOr<std::unique_ptr<ChatFormat>> MakeChatFormatByName(std::string_view name);
+
+// What a template is: the format, and whether it is that format's known text or only bears its
+// marks.
+struct RecognizedTemplate {
+  std::string_view format;
+  bool exact = false;
+};
+std::optional<RecognizedTemplate> RecognizeTemplate(std::string_view chat_template);
 
 // Token ids of a rendered chat. With parse_user = false (serving) people's text never becomes
 // control tokens. True reproduces HuggingFace's "tokenise the rendered string".

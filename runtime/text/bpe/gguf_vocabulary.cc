@@ -1,4 +1,4 @@
-#include "runtime/text/bpe/gguf_vocabulary.h"
+#include "runtime/text/bpe/sources.h"
 
 #include <array>
 #include <optional>

@@ -1,4 +1,4 @@
-#include "runtime/text/bpe/tiktoken.h"
+#include "runtime/text/bpe/sources.h"
 
 #include <charconv>
 #include <initializer_list>

@@ -1,4 +1,4 @@
-#include "runtime/text/bpe/tokenizer_json.h"
+#include "runtime/text/bpe/sources.h"
 
 #include <algorithm>
 #include <array>

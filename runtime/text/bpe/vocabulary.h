@@ -1,7 +1,6 @@
 // What every source of a byte-level BPE tokenizer comes down to: the bytes of each token, which
 // pairs merge and in what order, how text is cut before merging, and which tokens are not text. The
-// readers (tokenizer_json.h, tiktoken.h, gguf_vocabulary.h) produce it; MakeBpeTokenizer checks it
-// and builds the tokenizer.
+// readers in sources.h produce it; MakeBpeTokenizer checks it and builds the tokenizer.
 #pragma once
 
 #include <cstdint>
