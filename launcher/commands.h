@@ -3,4 +3,9 @@
 // exit_codes.h.
 #pragma once
 
-namespace trireme {}  // namespace trireme
+namespace trireme {
+
+int RunDetokenize(int argc, char** argv);
+int RunTokenize(int argc, char** argv);
+
+}  // namespace trireme

@@ -1,9 +1,7 @@
 // trireme: one program that is launcher, worker, coordinator and client. This file is the table of
 // its commands; everything else is in cli/, one file a command.
-#include <array>
 #include <csignal>
 #include <cstdio>
-#include <span>
 #include <string_view>
 
 #include "absl/strings/str_format.h"
@@ -20,7 +18,10 @@ struct Command {
   std::string_view summary;
 };
 
-constexpr std::array<Command, 0> kCommands{};
+constexpr Command kCommands[] = {
+    {"tokenize", RunTokenize, "texts to token ids"},
+    {"detokenize", RunDetokenize, "token ids to texts"},
+};
 
 void PrintUsage(FILE* out) {
   absl::FPrintF(out, "Usage: trireme COMMAND [--flags]\n\nCommands:\n");
@@ -47,7 +48,7 @@ int Main(int argc, char** argv) {
     absl::PrintF("trireme %s\n", TRIREME_VERSION);
     return kExitOk;
   }
-  for (const Command& command : std::span<const Command>(kCommands)) {
+  for (const Command& command : kCommands) {
     if (command.name == name) return command.run(argc - 1, argv + 1);
   }
   if (name.empty()) {
