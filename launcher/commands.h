@@ -6,6 +6,7 @@
 namespace trireme {
 
 int RunDetokenize(int argc, char** argv);
+int RunRender(int argc, char** argv);
 int RunTokenize(int argc, char** argv);
 
 }  // namespace trireme

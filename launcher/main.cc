@@ -21,6 +21,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"tokenize", RunTokenize, "texts to token ids"},
     {"detokenize", RunDetokenize, "token ids to texts"},
+    {"render", RunRender, "conversations to prompts"},
 };
 
 void PrintUsage(FILE* out) {
