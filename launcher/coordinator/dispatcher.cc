@@ -1,0 +1,426 @@
+#include "launcher/coordinator/dispatcher.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "launcher/coordinator/router.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status_macros.h"
+
+namespace trireme {
+namespace {
+
+constexpr std::string_view kNoGroup =
+    "no worker group is ready; try again, or see `trireme status`";
+
+size_t UnreadBytes(const StreamEvent& event) {
+  const size_t top = event.token ? event.token->top_tokens.size() : 0;
+  return sizeof(StreamEvent) + top * (sizeof(int32_t) + sizeof(float));
+}
+
+FinishReason ToFinish(v1::UpdateEnd end) {
+  switch (end) {
+    case v1::UPDATE_END_STOP:
+      return FinishReason::kStop;
+    case v1::UPDATE_END_LENGTH:
+      return FinishReason::kLength;
+    case v1::UPDATE_END_CANCELLED:
+      return FinishReason::kCancelled;
+    case v1::UPDATE_END_ERROR:
+      return FinishReason::kError;
+    default:
+      return FinishReason::kNone;
+  }
+}
+
+absl::Status UpdateError(const v1::TokenUpdate& update) {
+  const bool known = update.error_code() > 0 && update.error_code() <= 16;
+  return absl::Status(
+      known ? static_cast<absl::StatusCode>(update.error_code()) : absl::StatusCode::kInternal,
+      update.error_message());
+}
+
+// A group that ends a request so, without having been asked to, is leaving or broken: the request
+// must go on elsewhere.
+bool MeansGroupLoss(const v1::TokenUpdate& update) {
+  return update.end() == v1::UPDATE_END_CANCELLED ||
+         (update.end() == v1::UPDATE_END_ERROR &&
+          update.error_code() == static_cast<int>(absl::StatusCode::kUnavailable));
+}
+
+}  // namespace
+
+void Dispatcher::Afterwards::Run() const {
+  for (const auto& log : logs) log();
+  for (const auto& stream : streams) stream->Wake();
+  for (const auto& link : links) link->Wake();
+}
+
+ServedModel Dispatcher::served() const {
+  absl::MutexLock lock(&mutex_);
+  ServedModel model;
+  model.name = options_.model_name;
+  model.vocabulary = options_.vocabulary;
+  if (const v1::Hello* hello = registry_.served(); hello != nullptr) {
+    model.vocabulary = hello->vocabulary();
+    model.max_positions = hello->max_positions();
+    model.stop_tokens.assign(hello->stop_tokens().begin(), hello->stop_tokens().end());
+  }
+  return model;
+}
+
+std::string Dispatcher::identity() const {
+  absl::MutexLock lock(&mutex_);
+  const v1::Hello* hello = registry_.served();
+  return hello == nullptr ? std::string() : hello->model_identity();
+}
+
+std::vector<GroupSnapshot> Dispatcher::Groups() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<GroupSnapshot> groups = registry_.Snapshots(options_.now());
+  for (GroupSnapshot& group : groups) {
+    // A heartbeat is up to 250 ms old; a request whose tokens come is surely running.
+    group.running = std::max(group.running, journal_.Started(group.incarnation));
+  }
+  return groups;
+}
+
+size_t Dispatcher::requests() const {
+  absl::MutexLock lock(&mutex_);
+  return journal_.size();
+}
+
+absl::StatusOr<uint64_t> Dispatcher::Accept(AcceptedRequest accepted,
+                                            std::shared_ptr<StreamMailbox> stream) {
+  Afterwards after;
+  uint64_t request = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    const TimePoint now = options_.now();
+    if (!accepting_) return absl::UnavailableError("the coordinator is stopping; try another");
+    if (!registry_.AnyReady(now)) return absl::UnavailableError(std::string(kNoGroup));
+    if (journal_.HasId(accepted.id)) {
+      return absl::AlreadyExistsError(
+          "request_id: a request of that id is running; choose another, or leave it empty");
+    }
+    if (journal_.size() >= options_.max_requests) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "the queue is full (%d requests); try again later", options_.max_requests));
+    }
+    request = journal_.Add(std::move(accepted), std::move(stream), now + options_.request_timeout);
+    if (!Place(*journal_.Find(request), after)) {
+      journal_.Erase(request);
+      return absl::ResourceExhaustedError("every group's queue is full; try again later");
+    }
+  }
+  after.Run();
+  return request;
+}
+
+void Dispatcher::Cancel(uint64_t request) {
+  Afterwards after;
+  {
+    absl::MutexLock lock(&mutex_);
+    JournalEntry* entry = journal_.Find(request);
+    if (entry == nullptr) return;
+    CancelOnGroup(*entry, after);
+    after.logs.push_back([id = entry->accepted.id] {
+      LogDebug("request cancelled by its client", {{"request", id}});
+    });
+    journal_.Erase(request);
+  }
+  after.Run();
+}
+
+absl::StatusOr<uint64_t> Dispatcher::Attach(const v1::Hello& hello,
+                                            std::shared_ptr<LinkMailbox> link) {
+  Afterwards after;
+  uint64_t incarnation = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!accepting_) return absl::UnavailableError("the coordinator is stopping");
+    TRI_ASSIGN_OR_RETURN(incarnation, registry_.Attach(hello, std::move(link), options_.now()));
+    v1::CoordinatorMessage message;
+    message.mutable_welcome()->set_incarnation(incarnation);
+    Send(incarnation, std::move(message), after);
+    events_.push_back(
+        {.kind = CoordinatorEvent::Kind::kGroupAttached, .group = hello.group(), .cause = {}});
+    PlaceWaiting(after);
+  }
+  LogInfo("group attached", {{"group", hello.group()},
+                             {"incarnation", incarnation},
+                             {"ranks", hello.hosts_size()},
+                             {"mesh", hello.mesh()},
+                             {"model", hello.model()}});
+  after.Run();
+  return incarnation;
+}
+
+void Dispatcher::OnHeartbeat(uint64_t incarnation, const v1::Heartbeat& heartbeat) {
+  absl::MutexLock lock(&mutex_);
+  registry_.Heartbeat(incarnation, heartbeat, options_.now());
+}
+
+void Dispatcher::OnTokens(uint64_t incarnation, const v1::TokenBatch& batch) {
+  Afterwards after;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (batch.incarnation() != incarnation || !registry_.attached(incarnation)) return;
+    for (const v1::TokenUpdate& update : batch.updates()) {
+      if (!Apply(incarnation, update, after)) break;
+    }
+  }
+  after.Run();
+}
+
+bool Dispatcher::Apply(uint64_t incarnation, const v1::TokenUpdate& update, Afterwards& after) {
+  JournalEntry* entry = journal_.Find(update.request());
+  if (entry == nullptr || entry->incarnation != incarnation) return true;
+  if (MeansGroupLoss(update)) {
+    Lose(incarnation,
+         absl::UnavailableError(absl::StrFormat("group '%s' ended a request by itself: %s",
+                                                registry_.name(incarnation),
+                                                update.error_message())),
+         after);
+    return false;
+  }
+  if (!update.has_token()) {
+    if (update.end() == v1::UPDATE_END_ERROR) EndWithError(*entry, UpdateError(update), after);
+    return true;
+  }
+  switch (journal_.Judge(incarnation, update.request(), update.index())) {
+    case Journal::Verdict::kDeliver:
+      Deliver(*entry, update, after);
+      return true;
+    case Journal::Verdict::kStale:
+      return true;
+    case Journal::Verdict::kGap:
+      Lose(incarnation,
+           absl::InternalError(
+               absl::StrFormat("group '%s' skipped tokens of a request: expected index %d; got %d",
+                               registry_.name(incarnation), entry->sent.size(), update.index())),
+           after);
+      return false;
+  }
+  return true;
+}
+
+void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Afterwards& after) {
+  StreamEvent event;
+  event.index = update.index();
+  event.finish = ToFinish(update.end());
+  SampledToken& token = event.token.emplace();
+  token.token = update.token();
+  token.logprob = update.logprob();
+  token.top_tokens.assign(update.top_tokens().begin(), update.top_tokens().end());
+  token.top_logprobs.assign(update.top_logprobs().begin(), update.top_logprobs().end());
+  entry.sent.push_back(update.token());
+  entry.started = true;
+  if (event.finish == FinishReason::kError) {
+    EndWithError(entry, UpdateError(update), after);
+    return;
+  }
+  if (event.finish != FinishReason::kNone) {
+    End(entry, std::move(event), after);
+    return;
+  }
+  const size_t bytes = UnreadBytes(event);
+  if (entry.stream->Put(std::move(event), bytes)) {
+    after.streams.push_back(entry.stream);
+    return;
+  }
+  CancelOnGroup(entry, after);
+  EndWithError(entry,
+               absl::ResourceExhaustedError(
+                   "the client reads too slowly and was cut off; read faster or ask for less"),
+               after);
+}
+
+void Dispatcher::Detach(uint64_t incarnation, const absl::Status& cause) {
+  Afterwards after;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!registry_.attached(incarnation)) return;
+    Lose(incarnation, cause, after);
+  }
+  after.Run();
+}
+
+void Dispatcher::Tick() {
+  Afterwards after;
+  std::vector<CoordinatorEvent> events;
+  {
+    absl::MutexLock lock(&mutex_);
+    const TimePoint now = options_.now();
+    for (const auto& [incarnation, cause] : registry_.Overdue(now)) {
+      Lose(incarnation, cause, after);
+    }
+    ExpireRequests(now, after);
+    PlaceWaiting(after);
+    const bool serving = accepting_ && registry_.AnyReady(now);
+    if (serving != serving_) {
+      serving_ = serving;
+      events_.push_back(
+          {.kind = serving ? CoordinatorEvent::Kind::kServing : CoordinatorEvent::Kind::kNotServing,
+           .group = {},
+           .cause = {}});
+    }
+    events.swap(events_);
+  }
+  after.Run();
+  for (const CoordinatorEvent& event : events) options_.observer(event);
+}
+
+void Dispatcher::ExpireRequests(TimePoint now, Afterwards& after) {
+  for (const uint64_t request : journal_.PastDeadline(now)) {
+    JournalEntry* entry = journal_.Find(request);
+    if (entry == nullptr) continue;  // ended with another's group
+    CancelOnGroup(*entry, after);
+    EndWithError(
+        *entry,
+        absl::DeadlineExceededError(absl::StrFormat("the request ran for longer than %d s",
+                                                    options_.request_timeout.count() / 1000)),
+        after);
+  }
+  for (const uint64_t request : journal_.Unassigned()) {
+    JournalEntry& entry = *journal_.Find(request);
+    if (now - entry.lost_at < options_.replay_timeout) continue;
+    EndWithError(entry,
+                 absl::UnavailableError(absl::StrFormat(
+                     "its group was lost (%s) and no other became ready within %d s",
+                     entry.last_cause, options_.replay_timeout.count() / 1000)),
+                 after);
+  }
+}
+
+void Dispatcher::StopAccepting() {
+  absl::MutexLock lock(&mutex_);
+  accepting_ = false;
+}
+
+void Dispatcher::EndAll(const std::string& reason) {
+  Afterwards after;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const uint64_t request : journal_.All()) {
+      JournalEntry* entry = journal_.Find(request);
+      if (entry == nullptr) continue;  // ended with another's group
+      CancelOnGroup(*entry, after);
+      EndWithError(*entry, absl::UnavailableError(reason), after);
+    }
+    for (const GroupSnapshot& group : registry_.Snapshots(options_.now())) {
+      v1::CoordinatorMessage message;
+      message.mutable_shutdown()->set_reason(reason);
+      Send(group.incarnation, std::move(message), after);
+    }
+  }
+  after.Run();
+}
+
+void Dispatcher::Send(uint64_t incarnation, v1::CoordinatorMessage message, Afterwards& after) {
+  const std::shared_ptr<LinkMailbox> link = registry_.link(incarnation);
+  const size_t bytes = message.ByteSizeLong() + sizeof(LinkItem);
+  if (link->Put({.message = std::move(message), .close = false, .status = {}}, bytes)) {
+    after.links.push_back(link);
+    return;
+  }
+  Lose(incarnation,
+       absl::UnavailableError(
+           absl::StrFormat("group '%s' does not read its link", registry_.name(incarnation))),
+       after);
+}
+
+// The group may be lost by the sending, and the entry ended with it: it is not touched after.
+bool Dispatcher::Place(JournalEntry& entry, Afterwards& after) {
+  const std::vector<GroupSnapshot> groups = registry_.Snapshots(options_.now());
+  const std::optional<uint64_t> chosen = ChooseGroup(groups);
+  if (!chosen.has_value()) return false;
+  entry.incarnation = *chosen;
+  entry.started = false;
+  registry_.AddAssigned(*chosen, 1);
+  v1::CoordinatorMessage message;
+  *message.mutable_submit() = ToSubmit(entry);
+  Send(*chosen, std::move(message), after);
+  return true;
+}
+
+void Dispatcher::PlaceWaiting(Afterwards& after) {
+  for (const uint64_t request : journal_.Unassigned()) {
+    JournalEntry* entry = journal_.Find(request);
+    if (entry == nullptr) continue;  // ended with another's group
+    after.logs.push_back([id = entry->accepted.id, delivered = entry->sent.size()] {
+      LogInfo("request goes on after a loss", {{"request", id}, {"delivered", delivered}});
+    });
+    if (!Place(*entry, after)) {
+      after.logs.pop_back();
+      return;
+    }
+  }
+}
+
+void Dispatcher::CancelOnGroup(JournalEntry& entry, Afterwards& after) {
+  if (!entry.incarnation.has_value()) return;
+  const uint64_t incarnation = *entry.incarnation;
+  registry_.AddAssigned(incarnation, -1);
+  // First, so that the entry is nobody's should the group be lost by the sending.
+  entry.incarnation.reset();
+  entry.lost_at = options_.now();
+  v1::CoordinatorMessage message;
+  message.mutable_cancel()->set_request(entry.request);
+  Send(incarnation, std::move(message), after);
+}
+
+void Dispatcher::End(JournalEntry& entry, StreamEvent last, Afterwards& after) {
+  if (entry.incarnation.has_value()) registry_.AddAssigned(*entry.incarnation, -1);
+  entry.stream->PutLast(std::move(last));
+  after.streams.push_back(entry.stream);
+  journal_.Erase(entry.request);
+}
+
+void Dispatcher::EndWithError(JournalEntry& entry, const absl::Status& error, Afterwards& after) {
+  after.logs.push_back([id = entry.accepted.id, delivered = entry.sent.size(), error] {
+    LogInfo("request failed",
+            {{"request", id}, {"delivered", delivered}, {"error", std::string(error.message())}});
+  });
+  End(entry,
+      StreamEvent{.index = static_cast<uint32_t>(entry.sent.size()),
+                  .token = std::nullopt,
+                  .finish = FinishReason::kError,
+                  .error = error},
+      after);
+}
+
+void Dispatcher::Lose(uint64_t incarnation, const absl::Status& cause, Afterwards& after) {
+  const std::string name = registry_.name(incarnation);
+  const std::shared_ptr<LinkMailbox> link = registry_.link(incarnation);
+  registry_.Detach(incarnation);
+  link->PutLast({.message = {}, .close = true, .status = cause});
+  after.links.push_back(link);
+  const std::vector<uint64_t> requests = journal_.AssignedTo(incarnation);
+  after.logs.push_back([name, incarnation, cause, size = requests.size()] {
+    Log(cause.ok() ? LogLevel::kInfo : LogLevel::kWarning, cause.ok() ? "group left" : "group lost",
+        {{"group", name},
+         {"incarnation", incarnation},
+         {"requests", size},
+         {"cause", std::string(cause.message())}});
+  });
+  events_.push_back({.kind = CoordinatorEvent::Kind::kGroupLost, .group = name, .cause = cause});
+  for (const uint64_t request : requests) Orphan(*journal_.Find(request), cause, after);
+}
+
+void Dispatcher::Orphan(JournalEntry& entry, const absl::Status& cause, Afterwards& after) {
+  entry.incarnation.reset();
+  entry.lost_at = options_.now();
+  entry.last_cause = cause.ok() ? "the group was told to leave" : std::string(cause.message());
+  if (!cause.ok()) ++entry.losses;
+  if (entry.losses >= options_.max_losses) {
+    EndWithError(
+        entry,
+        absl::InternalError(absl::StrFormat(
+            "%d groups were lost while this request ran; it is not tried again", entry.losses)),
+        after);
+  }
+}
+
+}  // namespace trireme

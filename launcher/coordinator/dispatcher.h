@@ -1,0 +1,127 @@
+// The coordinator's heart: it joins accepted requests (journal), worker groups (registry) and the
+// policy between them (router). It knows no gRPC and no clock of its own: streams and links are
+// mailboxes, time is asked of Options::now, so that everything that can go wrong with a group is
+// tested in one process without waiting.
+//
+// A request's way: Accept writes it into the journal and gives it to a group; OnTokens delivers
+// each index once; the end erases it. When a group is lost, its requests wait in the journal for
+// the next group that is ready and go on there after the last delivered token. A request that has
+// lived through max_losses losses is ended: it may be what kills them.
+//
+// Threads: every method from any thread, one lock. Mailboxes are filled under it (that fixes the
+// order) and woken after. Tick is called a few times a second by one thread, which also runs the
+// observer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "launcher/coordinator/admission.h"
+#include "launcher/coordinator/group_registry.h"
+#include "launcher/coordinator/journal.h"
+
+namespace trireme {
+
+// What an operator or a supervisor should hear about, in order.
+struct CoordinatorEvent {
+  enum class Kind { kGroupAttached, kGroupLost, kServing, kNotServing };
+  Kind kind = Kind::kServing;
+  std::string group;   // of the first two
+  absl::Status cause;  // of kGroupLost; OK when the group left as it was told to
+};
+
+struct DispatcherOptions {
+  LivenessOptions liveness;
+  std::string model_name;
+  std::string tokenizer_hash;  // "": not checked
+  int64_t vocabulary = 0;      // until a group says how many the model has
+  size_t max_requests = 1024;  // accepted and not ended
+  std::chrono::milliseconds request_timeout{600'000};
+  std::chrono::milliseconds replay_timeout{30'000};  // longest wait for another group after a loss
+  int max_losses = 2;
+  std::function<TimePoint()> now = [] { return Deadline::Clock::now(); };
+  std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
+};
+
+class Dispatcher {
+ public:
+  explicit Dispatcher(DispatcherOptions options) : options_(std::move(options)) {}
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // What requests are checked against at the door.
+  ServedModel served() const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::string identity() const ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<GroupSnapshot> Groups() const ABSL_LOCKS_EXCLUDED(mutex_);
+  size_t requests() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The request's number. Its events go to `stream`, the last one with a finish. UNAVAILABLE (no
+  // group is ready, or stopping), RESOURCE_EXHAUSTED (all full), ALREADY_EXISTS (the id is
+  // running).
+  absl::StatusOr<uint64_t> Accept(AcceptedRequest accepted, std::shared_ptr<StreamMailbox> stream)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The client is gone: nothing more is put into its stream. Unknown numbers are ignored.
+  void Cancel(uint64_t request) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Of a leader's stream. A Welcome is put into `link` on success.
+  absl::StatusOr<uint64_t> Attach(const v1::Hello& hello, std::shared_ptr<LinkMailbox> link)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnHeartbeat(uint64_t incarnation, const v1::Heartbeat& heartbeat)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnTokens(uint64_t incarnation, const v1::TokenBatch& batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The leader left or its stream broke. Idempotent.
+  void Detach(uint64_t incarnation, const absl::Status& cause) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Stop, in two steps: no new requests and not serving; then what still runs is ended and groups
+  // are told to leave.
+  void StopAccepting() ABSL_LOCKS_EXCLUDED(mutex_);
+  void EndAll(const std::string& reason) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  // What is done once the lock is released: lines to log, mailboxes to wake.
+  struct Afterwards {
+    std::vector<std::function<void()>> logs;
+    std::vector<std::shared_ptr<StreamMailbox>> streams;
+    std::vector<std::shared_ptr<LinkMailbox>> links;
+    void Run() const;
+  };
+
+  void Send(uint64_t incarnation, v1::CoordinatorMessage message, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Place(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlaceWaiting(Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CancelOnGroup(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts the last event, forgets the request.
+  void End(JournalEntry& entry, StreamEvent last, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndWithError(JournalEntry& entry, const absl::Status& error, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // False when the group proved broken and was given up: the rest of its batch means nothing.
+  bool Apply(uint64_t incarnation, const v1::TokenUpdate& update, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Lose(uint64_t incarnation, const absl::Status& cause, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Orphan(JournalEntry& entry, const absl::Status& cause, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ExpireRequests(TimePoint now, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const DispatcherOptions options_;
+  mutable absl::Mutex mutex_;
+  GroupRegistry registry_ ABSL_GUARDED_BY(mutex_){options_.liveness, options_.tokenizer_hash};
+  Journal journal_ ABSL_GUARDED_BY(mutex_);
+  std::vector<CoordinatorEvent> events_ ABSL_GUARDED_BY(mutex_);
+  bool accepting_ ABSL_GUARDED_BY(mutex_) = true;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = false;  // as last told to the observer
+};
+
+}  // namespace trireme

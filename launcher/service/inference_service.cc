@@ -1,0 +1,313 @@
+#include "launcher/service/inference_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <random>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "launcher/coordinator/limits.h"
+#include "launcher/service/chunk_builder.h"
+#include "launcher/service/grpc_status.h"
+
+namespace trireme {
+namespace {
+
+// A stream or call in flight: takes events from its mailbox and writes what they make. It is kept
+// alive by itself from Start until gRPC's OnDone; the dispatcher's mailbox knows it weakly.
+//
+// gRPC allows one write at a time and one Finish: busy_ is true while a write is under way,
+// finished_ once Finish was called. Whoever sets busy_ (or finished_) makes the call, after
+// releasing the lock.
+class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+                            public std::enable_shared_from_this<StreamReactor> {
+ public:
+  explicit StreamReactor(Dispatcher& dispatcher) : dispatcher_(dispatcher) {}
+
+  // The reactor to hand to gRPC; it may already be writing.
+  StreamReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
+    self_ = shared_from_this();
+    if (!accepted.ok()) {
+      FinishWith(accepted.status());
+      return this;
+    }
+    builder_ = std::make_unique<ChunkBuilder>(
+        tokenizer, ChunkBuilder::Options{.request_id = accepted->id,
+                                         .prompt_tokens = accepted->prompt.size(),
+                                         .logprobs = accepted->num_logprobs >= 0});
+    mailbox_ = std::make_shared<StreamMailbox>(kMaxUnreadBytes, [weak = weak_from_this()] {
+      if (const auto reactor = weak.lock()) reactor->Pump();
+    });
+    const absl::StatusOr<uint64_t> request = dispatcher_.Accept(*std::move(accepted), mailbox_);
+    if (!request.ok()) {
+      FinishWith(request.status());
+      return this;
+    }
+    request_ = *request;
+    return this;
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      busy_ = false;
+      gone_ = gone_ || !ok;
+    }
+    Pump();
+  }
+
+  void OnCancel() override {
+    dispatcher_.Cancel(request_);
+    {
+      absl::MutexLock lock(&mutex_);
+      gone_ = true;
+    }
+    Pump();
+  }
+
+  void OnDone() override {
+    // The last reference: nothing may touch members after.
+    const std::shared_ptr<StreamReactor> last = std::move(self_);
+    dispatcher_.Cancel(request_);
+  }
+
+ private:
+  void FinishWith(const absl::Status& status) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (finished_) return;
+      finished_ = true;
+    }
+    Finish(ToGrpc(status));
+  }
+
+  // Writes what is waiting, if no write is under way.
+  void Pump() {
+    bool gone = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (busy_ || finished_) return;
+      if (gone_) {
+        finished_ = gone = true;
+      } else {
+        chunk_.Clear();
+        while (!builder_->end().has_value()) {
+          const std::optional<StreamEvent> event = mailbox_->Take();
+          if (!event.has_value()) break;
+          builder_->Append(*event, chunk_);
+        }
+        if (chunk_.ByteSizeLong() == 0 && !builder_->end().has_value()) return;
+        busy_ = true;
+      }
+    }
+    if (gone) {
+      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client is gone"));
+      return;
+    }
+    if (chunk_.ByteSizeLong() > 0) {
+      Write();
+    } else {
+      End();
+    }
+  }
+
+  // By whoever set busy_: chunk_ is this thread's until OnWriteDone.
+  void Write() {
+    const bool last = builder_->end().has_value() && builder_->end()->ok();
+    if (!last) {
+      StartWrite(&chunk_);
+      return;
+    }
+    {
+      absl::MutexLock lock(&mutex_);
+      finished_ = true;
+    }
+    StartWriteAndFinish(&chunk_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  void End() { FinishWith(*builder_->end()); }
+
+  Dispatcher& dispatcher_;
+  std::shared_ptr<StreamReactor> self_;
+  std::shared_ptr<StreamMailbox> mailbox_;
+  std::unique_ptr<ChunkBuilder> builder_;  // by whoever is about to set busy_, under the lock
+  std::atomic<uint64_t> request_ = 0;      // 0: never accepted
+  v1::GenerateResponse chunk_;
+  absl::Mutex mutex_;
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool gone_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// The same for GenerateUnary: everything is appended to the one response.
+class UnaryReactor final : public grpc::ServerUnaryReactor,
+                           public std::enable_shared_from_this<UnaryReactor> {
+ public:
+  UnaryReactor(Dispatcher& dispatcher, v1::GenerateResponse& response)
+      : dispatcher_(dispatcher), response_(response) {}
+
+  UnaryReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
+    self_ = shared_from_this();
+    if (!accepted.ok()) {
+      Finish(ToGrpc(accepted.status()));
+      return this;
+    }
+    builder_ = std::make_unique<ChunkBuilder>(
+        tokenizer, ChunkBuilder::Options{.request_id = accepted->id,
+                                         .prompt_tokens = accepted->prompt.size(),
+                                         .logprobs = accepted->num_logprobs >= 0});
+    mailbox_ = std::make_shared<StreamMailbox>(kMaxUnreadBytes, [weak = weak_from_this()] {
+      if (const auto reactor = weak.lock()) reactor->Pump();
+    });
+    const absl::StatusOr<uint64_t> request = dispatcher_.Accept(*std::move(accepted), mailbox_);
+    if (!request.ok()) {
+      FinishWith(request.status());
+      return this;
+    }
+    request_ = *request;
+    return this;
+  }
+
+  void OnCancel() override {
+    dispatcher_.Cancel(request_);
+    FinishWith(absl::CancelledError("the client is gone"));
+  }
+  void OnDone() override {
+    const std::shared_ptr<UnaryReactor> last = std::move(self_);
+    dispatcher_.Cancel(request_);
+  }
+
+ private:
+  void Pump() {
+    std::optional<absl::Status> end;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (finished_) return;
+      while (!builder_->end().has_value()) {
+        const std::optional<StreamEvent> event = mailbox_->Take();
+        if (!event.has_value()) break;
+        builder_->Append(*event, response_);
+      }
+      end = builder_->end();
+    }
+    if (end.has_value()) FinishWith(*end);
+  }
+
+  void FinishWith(const absl::Status& status) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (finished_) return;
+      finished_ = true;
+    }
+    Finish(ToGrpc(status));
+  }
+
+  Dispatcher& dispatcher_;
+  v1::GenerateResponse& response_;  // gRPC's, until Finish
+  std::shared_ptr<UnaryReactor> self_;
+  std::shared_ptr<StreamMailbox> mailbox_;
+  std::unique_ptr<ChunkBuilder> builder_;
+  std::atomic<uint64_t> request_ = 0;
+  absl::Mutex mutex_;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+}  // namespace
+
+AdmissionDefaults InferenceService::NextDefaults() {
+  return {.seed = RandomSeed(), .id = absl::StrFormat("r-%d", ++requests_)};
+}
+
+absl::StatusOr<AcceptedRequest> InferenceService::Admit(const v1::GenerateRequest& request) {
+  return AdmitGenerate(request, parts_.dispatcher->served(), *parts_.tokenizer, NextDefaults());
+}
+
+absl::StatusOr<AcceptedRequest> InferenceService::Admit(const v1::ChatRequest& request) {
+  if (parts_.chat_format == nullptr) return parts_.chat_error;
+  return AdmitChat(request, parts_.dispatcher->served(), *parts_.tokenizer, *parts_.chat_format,
+                   NextDefaults());
+}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
+    grpc::CallbackServerContext*, const v1::GenerateRequest* request) {
+  return std::make_shared<StreamReactor>(*parts_.dispatcher)
+      ->Start(*parts_.tokenizer, Admit(*request));
+}
+
+grpc::ServerUnaryReactor* InferenceService::GenerateUnary(grpc::CallbackServerContext*,
+                                                          const v1::GenerateRequest* request,
+                                                          v1::GenerateResponse* response) {
+  return std::make_shared<UnaryReactor>(*parts_.dispatcher, *response)
+      ->Start(*parts_.tokenizer, Admit(*request));
+}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
+    grpc::CallbackServerContext*, const v1::ChatRequest* request) {
+  return std::make_shared<StreamReactor>(*parts_.dispatcher)
+      ->Start(*parts_.tokenizer, Admit(*request));
+}
+
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
+                                                     const v1::TokenizeRequest* request,
+                                                     v1::TokenizeResponse* response) {
+  const auto ids = parts_.tokenizer->Encode(
+      request->text(), request->parse_special() ? SpecialTokens::kParse : SpecialTokens::kAsText);
+  if (!ids.ok()) return Answer(*context, ids.status());
+  response->mutable_ids()->Add(ids->begin(), ids->end());
+  return Answer(*context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
+                                                       const v1::DetokenizeRequest* request,
+                                                       v1::DetokenizeResponse* response) {
+  const int32_t vocabulary = parts_.tokenizer->vocab_size();
+  for (const int32_t id : request->ids()) {
+    if (id < 0 || id >= vocabulary) {
+      return Answer(*context, absl::InvalidArgumentError(absl::StrFormat(
+                                  "ids: expected ids from 0 to %d; got %d", vocabulary - 1, id)));
+    }
+  }
+  response->set_text(
+      parts_.tokenizer->Decode({request->ids().data(), static_cast<size_t>(request->ids_size())}));
+  return Answer(*context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* InferenceService::Models(grpc::CallbackServerContext* context,
+                                                   const v1::ModelsRequest*,
+                                                   v1::ModelsResponse* response) {
+  const ServedModel served = parts_.dispatcher->served();
+  v1::Model* model = response->add_models();
+  model->set_name(served.name);
+  model->set_identity(parts_.dispatcher->identity());
+  model->set_vocabulary(static_cast<int32_t>(served.vocabulary));
+  model->set_max_positions(served.max_positions);
+  if (parts_.chat_format != nullptr) {
+    model->set_chat_format(std::string(parts_.chat_format->name()));
+  }
+  for (const GroupSnapshot& snapshot : parts_.dispatcher->Groups()) {
+    v1::Group* group = model->add_groups();
+    group->set_name(snapshot.name);
+    group->set_incarnation(snapshot.incarnation);
+    group->set_ready(snapshot.ready);
+    group->set_ranks(snapshot.ranks);
+    group->set_running(snapshot.running);
+    group->set_waiting(snapshot.waiting);
+    group->set_steps(snapshot.steps);
+  }
+  return Answer(*context, absl::OkStatus());
+}
+
+}  // namespace trireme

@@ -1,0 +1,169 @@
+#include "launcher/service/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <pthread.h>
+
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "launcher/coordinator/limits.h"
+#include "launcher/identity/tokenizer_hash.h"
+#include "launcher/service/group_service.h"
+#include "launcher/service/inference_service.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status_macros.h"
+#include "runtime/text/chat_format.h"
+#include "runtime/text/tokenizer.h"
+
+namespace trireme {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{50};
+// Streams that were told their end get this long to read it.
+constexpr std::chrono::milliseconds kCloseGrace{1'000};
+constexpr char kInferenceService[] = "trireme.v1.Inference";
+
+std::string NameOf(const std::string& model_path) {
+  std::filesystem::path path(model_path);
+  if (!path.has_filename()) path = path.parent_path();
+  return path.stem().string();
+}
+
+}  // namespace
+
+absl::StatusOr<bool> IsLoopback(std::string_view listen) {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == listen.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("listen: expected HOST:PORT such as 127.0.0.1:50051; got '%s'", listen));
+  }
+  const std::string_view host = listen.substr(0, colon);
+  return host == "localhost" || host == "[::1]" ||
+         (host.starts_with("127.") &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+struct Server::Impl {
+  std::string address;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatFormat> chat_format;
+  std::unique_ptr<Dispatcher> dispatcher;
+  std::unique_ptr<InferenceService> inference;
+  std::unique_ptr<GroupService> groups;
+  std::unique_ptr<grpc::Server> server;
+  std::jthread
+      ticker;  // `tick`: runs Dispatcher::Tick and the observer; ends before the server closes
+  bool stopped = false;
+
+  absl::Status Open(const ServerOptions& options);
+  void SetHealth(bool serving) {
+    server->GetHealthCheckService()->SetServingStatus("", serving);
+    server->GetHealthCheckService()->SetServingStatus(kInferenceService, serving);
+  }
+};
+
+absl::Status Server::Impl::Open(const ServerOptions& options) {
+  inference = std::make_unique<InferenceService>(
+      InferenceService::Parts{.dispatcher = dispatcher.get(),
+                              .tokenizer = tokenizer.get(),
+                              .chat_format = chat_format.get(),
+                              .chat_error = absl::FailedPreconditionError(
+                                  "this model's chat format is not known here; use Generate")});
+  groups = std::make_unique<GroupService>(*dispatcher);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(inference.get());
+  builder.RegisterService(groups.get());
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // A second coordinator on the same port must fail, not share it.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  // A peer that vanished without a word (its machine died) is found within 30 s.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
+  server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrFormat("cannot listen on %s: is another coordinator running there? choose another "
+                        "port",
+                        options.listen));
+  }
+  SetHealth(false);
+  address = absl::StrFormat("%s:%d", options.listen.substr(0, options.listen.rfind(':')), port);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
+  TRI_ASSIGN_OR_RETURN(const bool loopback, IsLoopback(options.listen));
+  if (!loopback && !options.allow_remote) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "listen: %s can be reached from other machines and there is no authentication yet; listen "
+        "on 127.0.0.1, or accept that with --insecure",
+        options.listen));
+  }
+  auto impl = std::make_unique<Impl>();
+  TRI_ASSIGN_OR_RETURN(impl->tokenizer, LoadTokenizer(options.model));
+  if (auto format = MakeChatFormat(*impl->tokenizer); format.ok()) {
+    impl->chat_format = *std::move(format);
+  } else {
+    LogWarning("no chat", {{"reason", std::string(format.status().message())}});
+  }
+  DispatcherOptions dispatcher = std::move(options.dispatcher);
+  dispatcher.model_name = options.model_name.empty() ? NameOf(options.model) : options.model_name;
+  dispatcher.tokenizer_hash = TokenizerHash(*impl->tokenizer);
+  dispatcher.vocabulary = impl->tokenizer->vocab_size();
+  dispatcher.observer = [raw = impl.get(),
+                         observer = options.observer](const CoordinatorEvent& event) {
+    if (event.kind == CoordinatorEvent::Kind::kServing) raw->SetHealth(true);
+    if (event.kind == CoordinatorEvent::Kind::kNotServing) raw->SetHealth(false);
+    observer(event);
+  };
+  impl->dispatcher = std::make_unique<Dispatcher>(std::move(dispatcher));
+  TRI_RETURN_IF_ERROR(impl->Open(options));
+  impl->ticker = std::jthread([dispatcher = impl->dispatcher.get()](std::stop_token stop) {
+    pthread_setname_np(pthread_self(), "tick");
+    while (!stop.stop_requested()) {
+      dispatcher->Tick();
+      std::this_thread::sleep_for(kTick);
+    }
+  });
+  LogInfo("coordinator listening", {{"address", impl->address}});
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Server::~Server() { Stop(Deadline::AfterMs(0)).IgnoreError(); }
+
+const std::string& Server::address() const { return impl_->address; }
+
+absl::Status Server::Stop(Deadline drain) {
+  if (impl_->stopped) return absl::OkStatus();
+  impl_->stopped = true;
+  impl_->dispatcher->StopAccepting();
+  while (impl_->dispatcher->requests() > 0 && !drain.Passed()) std::this_thread::sleep_for(kTick);
+  const size_t cut_off = impl_->dispatcher->requests();
+  impl_->dispatcher->EndAll("the coordinator is stopping");
+  // Groups leave by themselves once told to; their going is what empties the list.
+  const Deadline leave = Deadline::After(kCloseGrace);
+  while (!impl_->dispatcher->Groups().empty() && !leave.Passed()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  impl_->ticker.request_stop();
+  impl_->ticker.join();
+  impl_->server->Shutdown(std::chrono::system_clock::now() + kCloseGrace);
+  impl_->server->Wait();
+  if (cut_off == 0) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      absl::StrFormat("%d requests were cut off by the stop", cut_off));
+}
+
+}  // namespace trireme

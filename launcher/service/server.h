@@ -1,0 +1,53 @@
+// The coordinator as a running server: the dispatcher behind gRPC (Inference, GroupLink,
+// grpc.health.v1, reflection) and the thread that ticks it.
+//
+// Health is SERVING, for "" and "trireme.v1.Inference", exactly while a group is ready.
+// There is no authentication yet, so it listens on loopback only unless told otherwise.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "launcher/coordinator/dispatcher.h"
+#include "runtime/base/deadline.h"
+
+namespace trireme {
+
+struct ServerOptions {
+  std::string listen = "127.0.0.1:50051";  // host:port; port 0 takes a free one
+  bool allow_remote = false;               // listen beyond loopback, unauthenticated
+  std::string model;                       // where the tokenizer is
+  std::string model_name;                  // "": the last part of `model`
+  DispatcherOptions
+      dispatcher;  // model_name, tokenizer_hash, vocabulary and observer are set by Start
+  // Called in order, on the tick thread.
+  std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
+};
+
+class Server {
+ public:
+  // INVALID_ARGUMENT (an address that may not be listened on), NOT_FOUND and others of
+  // LoadTokenizer, UNAVAILABLE (the port is taken).
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
+  ~Server();  // Stop with no time to drain
+
+  // With the port that was taken.
+  const std::string& address() const;
+
+  // Refuses new requests, waits until running ones have ended or `drain` passed, tells groups to
+  // leave, closes. Idempotent. DEADLINE_EXCEEDED when requests had to be cut off.
+  absl::Status Stop(Deadline drain);
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Whether "host:port" names this machine only. INVALID_ARGUMENT where it is not an address.
+absl::StatusOr<bool> IsLoopback(std::string_view listen);
+
+}  // namespace trireme
