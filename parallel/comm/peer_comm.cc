@@ -1,0 +1,379 @@
+#include "parallel/comm/peer_comm.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "parallel/comm/polite_wait.h"
+#include "runtime/base/status_macros.h"
+
+namespace trireme {
+namespace {
+
+// What a sum or gather receives before it is added or spread out: a quarter MiB stays in a core's
+// own cache.
+constexpr size_t kScratchBytes = size_t{256} << 10;
+// For the verbs that take no deadline, outside any step.
+constexpr int64_t kDefaultTimeoutMs = 60'000;
+
+std::span<const std::byte> BytesOf(std::span<const float> values) { return std::as_bytes(values); }
+
+std::vector<int> Iota(int count) {
+  std::vector<int> ranks(static_cast<size_t>(count));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+double Milliseconds(std::chrono::nanoseconds duration) {
+  return static_cast<double>(duration.count()) / 1e6;
+}
+
+// What one rank says when a communicator is split.
+struct SplitVote {
+  int32_t color = 0;
+  int32_t key = 0;
+  int32_t contexts = 0;
+};
+
+}  // namespace
+
+PeerCommunicator::PeerCommunicator(Endpoint& endpoint, FlightRing& ring)
+    : PeerCommunicator(endpoint, ring, Membership{Iota(endpoint.size()), endpoint.rank(), 0}) {}
+
+PeerCommunicator::PeerCommunicator(Endpoint& endpoint, FlightRing& ring, Membership membership)
+    : endpoint_(endpoint),
+      ring_(ring),
+      world_ranks_(std::move(membership.world_ranks)),
+      rank_(membership.rank),
+      context_(membership.context) {
+  if (size() > 1) scratch_ = Tensor(DType::kF32, Shape{int64_t{kScratchBytes / sizeof(float)}});
+}
+
+void PeerCommunicator::SetStep(uint64_t step, Deadline deadline) {
+  step_ = step;
+  step_deadline_ = deadline;
+}
+
+Deadline PeerCommunicator::StepDeadline() const {
+  return step_deadline_.has_value() ? *step_deadline_ : Deadline::AfterMs(kDefaultTimeoutMs);
+}
+
+Route PeerCommunicator::RouteTo(int rank, Channel channel) const {
+  return {world_ranks_[static_cast<size_t>(rank)], context_, channel};
+}
+
+std::string PeerCommunicator::HostOf(int rank) const {
+  return endpoint_.HostOf(world_ranks_[static_cast<size_t>(rank)]);
+}
+
+std::string PeerCommunicator::Describe(const Operation& operation) const {
+  return absl::StrFormat("%s \"%s\" of step %d", VerbName(operation.verb), operation.what, step_);
+}
+
+absl::Status PeerCommunicator::Late(const Operation& operation, int rank) const {
+  return absl::DeadlineExceededError(
+      absl::StrFormat("%s: rank %d on host %s did not answer within %.0f ms", Describe(operation),
+                      world_ranks_[static_cast<size_t>(rank)], HostOf(rank),
+                      Milliseconds(Deadline::Clock::now() - operation.started)));
+}
+
+absl::Status PeerCommunicator::Broken(const Operation& operation, int rank,
+                                      const absl::Status& cause) const {
+  return absl::Status(
+      cause.code(),
+      absl::StrFormat("%s: with rank %d on host %s: %s", Describe(operation),
+                      world_ranks_[static_cast<size_t>(rank)], HostOf(rank), cause.message()));
+}
+
+absl::Status PeerCommunicator::Run(const Operation& operation, size_t bytes, Body body) {
+  if (!status_.ok()) return status_;
+  ring_.Begin(operation.verb, operation.what, step_, bytes);
+  absl::Status status = body();
+  ring_.End(status.ok());
+  if (!status.ok()) status_ = status;
+  return status;
+}
+
+absl::Status PeerCommunicator::Transfer(const Operation& operation, Outgoing out, Incoming in) {
+  const int named = in.from >= 0 ? in.from : out.to;
+  ring_.WaitFor(world_ranks_[static_cast<size_t>(named)]);
+  absl::Status started;
+  if (in.from >= 0) {
+    started = endpoint_.StartReceive(RouteTo(in.from, operation.channel), in.data);
+  }
+  if (started.ok() && out.to >= 0) {
+    started = endpoint_.StartSend(RouteTo(out.to, operation.channel), out.data);
+  }
+  if (!started.ok()) {
+    endpoint_.Abandon();
+    return Broken(operation, named, started);
+  }
+  PoliteWait wait(endpoint_.may_spin(), operation.deadline);
+  while (true) {
+    const absl::StatusOr<Endpoint::Progress> progress = endpoint_.Advance();
+    if (!progress.ok()) {
+      endpoint_.Abandon();
+      return Broken(operation, named, progress.status());
+    }
+    if (progress->sent && progress->received) return absl::OkStatus();
+    if (!wait.Pause()) {
+      endpoint_.Abandon();
+      return Late(operation, progress->received ? out.to : in.from);
+    }
+  }
+}
+
+void PeerCommunicator::TreeSum(TensorView data, std::string_view what) {
+  TRI_CHECK(std::has_single_bit(static_cast<unsigned>(size())))
+      << "a tree sum needs a power of two ranks; this communicator has " << size();
+  TRI_CHECK(data.dtype == DType::kF32 && data.contiguous());
+  if (size() == 1) return;
+  const std::span<float> values = data.span<float>();
+  const Operation operation{.verb = Verb::kTreeSum, .what = what, .deadline = StepDeadline()};
+  // The failure is kept in status_, which the stage reads once a step.
+  Run(operation, values.size_bytes(), [&]() -> absl::Status {
+    constexpr size_t kChunk = kScratchBytes / sizeof(float);
+    for (size_t begin = 0; begin < values.size(); begin += kChunk) {
+      TRI_RETURN_IF_ERROR(
+          TreeSumChunk(operation, values.subspan(begin, std::min(kChunk, values.size() - begin))));
+    }
+    return absl::OkStatus();
+  }).IgnoreError();
+}
+
+// INV-COMM-3: at the level of mask, ranks that differ below it hold the same bits; the sum of a
+// pair is written lower + upper on both, so it holds above it too.
+absl::Status PeerCommunicator::TreeSumChunk(const Operation& operation, std::span<float> values) {
+  const auto theirs = scratch_.view().span<float>().first(values.size());
+  for (int mask = 1; mask < size(); mask <<= 1) {
+    const int partner = rank_ ^ mask;
+    TRI_RETURN_IF_ERROR(
+        Transfer(operation, {partner, BytesOf(values)}, {partner, std::as_writable_bytes(theirs)}));
+    float* const sum = values.data();
+    const float* const other = theirs.data();
+    if (rank_ < partner) {
+      for (size_t i = 0; i < values.size(); ++i) sum[i] = sum[i] + other[i];
+    } else {
+      for (size_t i = 0; i < values.size(); ++i) sum[i] = other[i] + sum[i];
+    }
+  }
+  return absl::OkStatus();
+}
+
+void PeerCommunicator::AllGather(ConstTensorView mine, std::span<const int64_t> widths,
+                                 TensorView all, std::string_view what) {
+  TRI_CHECK_EQ(static_cast<int>(widths.size()), size());
+  TRI_CHECK(mine.dtype == DType::kF32 && mine.contiguous());
+  TRI_CHECK(all.dtype == DType::kF32 && all.contiguous());
+  const int64_t total = std::accumulate(widths.begin(), widths.end(), int64_t{0});
+  if (total == 0 || all.empty()) return;
+  TRI_CHECK_EQ(all.columns(), total);
+  const int64_t rows = all.rows();
+  const int64_t my_width = widths[static_cast<size_t>(rank_)];
+  TRI_CHECK_EQ(mine.bytes(), rows * my_width * int64_t{sizeof(float)});
+
+  // Copies `count` rows of the slice of `rank`, packed at `from`, to their places.
+  const auto spread = [&](int rank, const std::byte* from, int64_t first, int64_t count) {
+    const int64_t offset = std::accumulate(widths.begin(), widths.begin() + rank, int64_t{0});
+    const auto bytes = static_cast<size_t>(widths[static_cast<size_t>(rank)]) * sizeof(float);
+    for (int64_t row = first; row < first + count && bytes > 0; ++row, from += bytes) {
+      std::memcpy(all.row(row) + offset * int64_t{sizeof(float)}, from, bytes);
+    }
+  };
+  spread(rank_, mine.data, 0, rows);
+  if (size() == 1) return;
+
+  // A slice of one row is received in place; rows narrower than the scratch travel many at a time.
+  const int64_t widest = *std::max_element(widths.begin(), widths.end());
+  const int64_t fitting = int64_t{kScratchBytes / sizeof(float)} / widest;
+  const int64_t rows_at_once = std::clamp<int64_t>(fitting, 1, rows);
+  const auto slice = [&](int rank, int64_t first, int64_t count) -> std::span<std::byte> {
+    const int64_t width = widths[static_cast<size_t>(rank)];
+    const auto bytes = static_cast<size_t>(count * width) * sizeof(float);
+    if (count > 1) return {scratch_.view().data, bytes};
+    const int64_t offset = std::accumulate(widths.begin(), widths.begin() + rank, int64_t{0});
+    return {all.row(first) + offset * int64_t{sizeof(float)}, bytes};
+  };
+  const Operation operation{.verb = Verb::kAllGather, .what = what, .deadline = StepDeadline()};
+  Run(operation, static_cast<size_t>(all.bytes()), [&]() -> absl::Status {
+    for (int64_t first = 0; first < rows; first += rows_at_once) {
+      const int64_t count = std::min(rows_at_once, rows - first);
+      const std::span<const std::byte> outgoing(
+          mine.data + first * my_width * int64_t{sizeof(float)},
+          static_cast<size_t>(count * my_width) * sizeof(float));
+      for (int shift = 1; shift < size(); ++shift) {
+        const int from = ShiftedRank(-shift);
+        const std::span<std::byte> incoming = slice(from, first, count);
+        TRI_RETURN_IF_ERROR(Transfer(operation, {ShiftedRank(shift), outgoing}, {from, incoming}));
+        if (count > 1) spread(from, incoming.data(), first, count);
+      }
+    }
+    return absl::OkStatus();
+  }).IgnoreError();
+}
+
+absl::Status PeerCommunicator::GatherEqual(const Operation& operation, std::span<std::byte> all,
+                                           size_t bytes) {
+  const auto block = [&](int rank) {
+    return all.subspan(static_cast<size_t>(rank) * bytes, bytes);
+  };
+  for (int shift = 1; shift < size(); ++shift) {
+    const int from = ShiftedRank(-shift);
+    TRI_RETURN_IF_ERROR(
+        Transfer(operation, {ShiftedRank(shift), block(rank_)}, {from, block(from)}));
+  }
+  return absl::OkStatus();
+}
+
+// After the round of distance d, a rank has heard, directly or not, from the 2d - 1 ranks before
+// it.
+absl::Status PeerCommunicator::Barrier(Deadline deadline, std::string_view what) {
+  const Operation operation{.verb = Verb::kBarrier, .what = what, .deadline = deadline};
+  return Run(operation, 0, [&]() -> absl::Status {
+    for (int distance = 1; distance < size(); distance <<= 1) {
+      TRI_RETURN_IF_ERROR(
+          Transfer(operation, {ShiftedRank(distance), {}}, {ShiftedRank(-distance), {}}));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PeerCommunicator::Broadcast(int root, std::span<std::byte> data, Deadline deadline,
+                                         std::string_view what) {
+  TRI_CHECK(root >= 0 && root < size());
+  const Operation operation{.verb = Verb::kBroadcast, .what = what, .deadline = deadline};
+  return Run(operation, data.size(), [&]() -> absl::Status {
+    // Ranks counted from the root: one receives from the rank without its lowest bit, and passes on
+    // to those with one more bit below that.
+    const int relative = ShiftedRank(-root);
+    const auto actual = [&](int other) { return (other + root) % size(); };
+    const int lowest = relative == 0
+                           ? static_cast<int>(std::bit_ceil(static_cast<unsigned>(size())))
+                           : relative & -relative;
+    size_t begin = 0;
+    do {
+      const auto part = data.subspan(begin, std::min(Endpoint::kMaxTransfer, data.size() - begin));
+      if (relative != 0) {
+        TRI_RETURN_IF_ERROR(Transfer(operation, {}, {actual(relative - lowest), part}));
+      }
+      for (int bit = lowest >> 1; bit > 0; bit >>= 1) {
+        if (relative + bit >= size()) continue;
+        TRI_RETURN_IF_ERROR(Transfer(operation, {actual(relative + bit), part}, {}));
+      }
+      begin += part.size();
+    } while (begin < data.size());
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PeerCommunicator::Send(int to, std::span<const std::byte> data, Deadline deadline,
+                                    std::string_view what) {
+  TRI_CHECK(to >= 0 && to < size() && to != rank_);
+  const Operation operation{
+      .verb = Verb::kSend, .what = what, .deadline = deadline, .channel = Channel::kPointToPoint};
+  return Run(operation, data.size(), [&]() -> absl::Status {
+    size_t begin = 0;
+    do {
+      const auto part = data.subspan(begin, std::min(Endpoint::kMaxTransfer, data.size() - begin));
+      TRI_RETURN_IF_ERROR(Transfer(operation, {to, part}, {}));
+      begin += part.size();
+    } while (begin < data.size());
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PeerCommunicator::Recv(int from, std::span<std::byte> data, Deadline deadline,
+                                    std::string_view what) {
+  TRI_CHECK(from >= 0 && from < size() && from != rank_);
+  const Operation operation{.verb = Verb::kReceive,
+                            .what = what,
+                            .deadline = deadline,
+                            .channel = Channel::kPointToPoint};
+  return Run(operation, data.size(), [&]() -> absl::Status {
+    size_t begin = 0;
+    do {
+      const auto part = data.subspan(begin, std::min(Endpoint::kMaxTransfer, data.size() - begin));
+      TRI_RETURN_IF_ERROR(Transfer(operation, {}, {from, part}));
+      begin += part.size();
+    } while (begin < data.size());
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PeerCommunicator::SendMessage(int to, std::span<const std::byte> data,
+                                           Deadline deadline, std::string_view what) {
+  TRI_CHECK(to >= 0 && to < size() && to != rank_);
+  const Operation operation{
+      .verb = Verb::kSendMessage, .what = what, .deadline = deadline, .channel = Channel::kMessage};
+  return Run(operation, data.size(), [&]() -> absl::Status {
+    if (data.size() > Endpoint::kMaxTransfer) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s: a message holds at most %d bytes; got %d", Describe(operation),
+                          Endpoint::kMaxTransfer, data.size()));
+    }
+    return Transfer(operation, {to, data}, {});
+  });
+}
+
+absl::StatusOr<std::vector<std::byte>> PeerCommunicator::RecvMessage(int from, size_t max_bytes,
+                                                                     Deadline deadline,
+                                                                     std::string_view what) {
+  TRI_CHECK(from >= 0 && from < size() && from != rank_);
+  const Operation operation{.verb = Verb::kReceiveMessage,
+                            .what = what,
+                            .deadline = deadline,
+                            .channel = Channel::kMessage};
+  std::vector<std::byte> message;
+  TRI_RETURN_IF_ERROR(Run(operation, max_bytes, [&]() -> absl::Status {
+    ring_.WaitFor(world_ranks_[static_cast<size_t>(from)]);
+    PoliteWait wait(endpoint_.may_spin(), deadline);
+    std::optional<size_t> bytes;
+    while (!(bytes = endpoint_.Waiting(RouteTo(from, Channel::kMessage))).has_value()) {
+      if (!wait.Pause()) return Late(operation, from);
+    }
+    if (*bytes > max_bytes) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "%s: rank %d on host %s sent %d bytes; at most %d are accepted", Describe(operation),
+          world_ranks_[static_cast<size_t>(from)], HostOf(from), *bytes, max_bytes));
+    }
+    message.resize(*bytes);
+    return Transfer(operation, {}, {from, message});
+  }));
+  return message;
+}
+
+bool PeerCommunicator::Probe(int from) {
+  TRI_CHECK(from >= 0 && from < size() && from != rank_);
+  return status_.ok() && endpoint_.Waiting(RouteTo(from, Channel::kMessage)).has_value();
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> PeerCommunicator::Split(int color, int key,
+                                                                      Deadline deadline) {
+  std::vector<SplitVote> votes(static_cast<size_t>(size()));
+  votes[static_cast<size_t>(rank_)] = {color, key, endpoint_.contexts()};
+  const Operation operation{.verb = Verb::kSplit, .what = "split", .deadline = deadline};
+  TRI_RETURN_IF_ERROR(Run(operation, sizeof(SplitVote), [&] {
+    return GatherEqual(operation, std::as_writable_bytes(std::span(votes)), sizeof(SplitVote));
+  }));
+  std::vector<int> members;
+  int context = 0;
+  for (int rank = 0; rank < size(); ++rank) {
+    const SplitVote& vote = votes[static_cast<size_t>(rank)];
+    context = std::max<int>(context, vote.contexts);
+    if (vote.color == color) members.push_back(rank);
+  }
+  endpoint_.UseContext(context);
+  std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+    return votes[static_cast<size_t>(a)].key < votes[static_cast<size_t>(b)].key;
+  });
+  const auto place = std::find(members.begin(), members.end(), rank_);
+  const int rank = static_cast<int>(place - members.begin());
+  for (int& member : members) member = world_ranks_[static_cast<size_t>(member)];
+  return std::make_unique<PeerCommunicator>(endpoint_, ring_,
+                                            Membership{std::move(members), rank, context});
+}
+
+}  // namespace trireme
