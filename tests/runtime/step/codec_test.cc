@@ -1,0 +1,119 @@
+#include "runtime/step/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/support/status_matchers.h"
+
+namespace trireme {
+namespace {
+
+using testing::HasSubstr;
+
+template <typename T>
+std::vector<T> RandomVector(std::mt19937& random, size_t most) {
+  std::vector<T> values(random() % (most + 1));
+  for (T& value : values) value = static_cast<T>(random());
+  return values;
+}
+
+StepPlan RandomPlan(std::mt19937& random) {
+  StepPlan plan;
+  plan.step = random();
+  plan.stop = random() % 2 == 0;
+  plan.tokens = RandomVector<int32_t>(random, 40);
+  plan.positions = RandomVector<int32_t>(random, 40);
+  plan.span_offsets = RandomVector<int32_t>(random, 9);
+  plan.page_offsets = RandomVector<int32_t>(random, 9);
+  plan.pages = RandomVector<int32_t>(random, 20);
+  plan.samples.resize(random() % 5);
+  for (SampleRow& sample : plan.samples) {
+    sample.row = static_cast<int32_t>(random());
+    sample.target = static_cast<int32_t>(random());
+    sample.num_logprobs = static_cast<int32_t>(random());
+    sample.want_logits = random() % 2 == 0;
+    sample.sequence = random();
+    sample.draw = random();
+    sample.params = {.temperature = static_cast<float>(random() % 100) / 50,
+                     .top_k = static_cast<int32_t>(random() % 50),
+                     .top_p = 0.9F,
+                     .min_p = 0.1F,
+                     .seed = (uint64_t{random()} << 32) | random()};
+  }
+  return plan;
+}
+
+// Two plans are equal when they encode alike: the encoder writes every field.
+std::vector<std::byte> Encoded(const StepPlan& plan) {
+  std::vector<std::byte> bytes;
+  EncodePlan(plan, bytes);
+  return bytes;
+}
+
+TEST(Codec, PlansSurviveTheRoundTrip) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const StepPlan plan = RandomPlan(random);
+    const std::vector<std::byte> bytes = Encoded(plan);
+    const auto decoded = DecodePlan(bytes);
+    ASSERT_OK(decoded);
+    EXPECT_EQ(decoded->tokens, plan.tokens);
+    EXPECT_EQ(decoded->pages, plan.pages);
+    EXPECT_EQ(decoded->samples.size(), plan.samples.size());
+    EXPECT_EQ(Encoded(*decoded), bytes);
+  }
+}
+
+TEST(Codec, RefusesEveryTruncationAndTrailingBytes) {
+  std::mt19937 random(7);
+  std::vector<std::byte> bytes = Encoded(RandomPlan(random));
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(DecodePlan(std::span(bytes).first(size)).ok()) << size;
+  }
+  bytes.push_back(std::byte{0});
+  EXPECT_THAT(DecodePlan(bytes),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("malformed step plan")));
+}
+
+TEST(Codec, FlippedBytesNeverAllocateBeyondTheMessage) {
+  std::mt19937 random(11);
+  const std::vector<std::byte> bytes = Encoded(RandomPlan(random));
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    std::vector<std::byte> damaged = bytes;
+    damaged[at] = std::byte{0xff};
+    const auto decoded = DecodePlan(damaged);
+    if (decoded.ok()) {
+      EXPECT_LE(decoded->tokens.size() * 4, bytes.size());
+    }
+  }
+}
+
+TEST(Codec, ResultsAndErrorsSurviveTheRoundTrip) {
+  StepResult result;
+  result.step = 9;
+  result.samples.push_back({.token = 5,
+                            .logprob = -0.25F,
+                            .top_tokens = {5, 9},
+                            .top_logprobs = {-0.25F, -1.5F},
+                            .logits = {1, 2, 3},
+                            .finite = false});
+  std::vector<std::byte> bytes;
+  EncodeResult(result, bytes);
+  const auto decoded = DecodeResult(bytes);
+  ASSERT_OK(decoded);
+  ASSERT_EQ(decoded->samples.size(), 1U);
+  EXPECT_EQ(decoded->step, 9U);
+  EXPECT_EQ(decoded->samples[0].top_tokens, result.samples[0].top_tokens);
+  EXPECT_EQ(decoded->samples[0].logits, result.samples[0].logits);
+  EXPECT_FALSE(decoded->samples[0].finite);
+
+  EncodeResult(absl::DeadlineExceededError("rank 3 is late"), bytes);
+  EXPECT_THAT(DecodeResult(bytes),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 3 is late")));
+  EXPECT_FALSE(DecodeResult(std::span(bytes).first(bytes.size() - 1)).ok());
+}
+
+}  // namespace
+}  // namespace trireme
