@@ -330,4 +330,14 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata, std::st
   return config;
 }
 
+absl::StatusOr<ModelConfig> ConfigOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf == nullptr) {
+    return ConfigFromHuggingFace(checkpoint.config_json, checkpoint.generation_config_json,
+                                 checkpoint.config_path);
+  }
+  TRI_ASSIGN_OR_RETURN(ModelConfig config, ConfigFromGguf(*checkpoint.gguf, checkpoint.path));
+  config.tied_head = checkpoint.tensors->Find("output.weight") == nullptr;
+  return config;
+}
+
 }  // namespace trireme

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/base/gguf_metadata.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/ops.h"
 
 namespace trireme {
@@ -54,5 +55,8 @@ absl::StatusOr<ModelConfig> ConfigFromHuggingFace(std::string_view config_json,
                                                   std::string_view file);
 
 absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata, std::string_view file);
+
+// Of either kind of checkpoint. (A GGUF file says only by its tensors whether the head is tied.)
+absl::StatusOr<ModelConfig> ConfigOf(const Checkpoint& checkpoint);
 
 }  // namespace trireme

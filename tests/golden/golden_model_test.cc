@@ -1,0 +1,166 @@
+// The dense models against the reference implementation, on every mesh that fits, and the meshes
+// against each other bit for bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "tests/golden/golden_case.h"
+#include "tests/support/mesh_run.h"
+#include "tests/support/status_matchers.h"
+
+namespace trireme {
+namespace {
+
+// 20 times the worst difference measured between two fp32 runs of the reference itself.
+constexpr float kLogitTolerance = 3e-3F;
+
+// Every number an answer is made of, as bits.
+std::vector<uint32_t> Bits(const std::vector<TokenEvent>& events) {
+  std::vector<uint32_t> bits;
+  const auto append = [&bits](float value) {
+    uint32_t word = 0;
+    std::memcpy(&word, &value, sizeof word);
+    bits.push_back(word);
+  };
+  for (const TokenEvent& event : events) {
+    bits.push_back(static_cast<uint32_t>(event.token.token));
+    append(event.token.logprob);
+    for (const float value : event.token.logits) append(value);
+  }
+  return bits;
+}
+
+std::vector<Request> GreedyRequests(const GoldenCase& golden) {
+  std::vector<Request> requests;
+  for (const GoldenPrompt& prompt : golden.prompts) {
+    Request request;
+    request.prompt = prompt.ids;
+    request.max_tokens = static_cast<int32_t>(prompt.greedy.size());
+    request.num_logprobs = 0;
+    request.want_logits = true;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+float LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  float largest = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const float difference = std::fabs(a[i] - b[i]);
+    if (!(difference <= largest)) largest = difference;  // NaN counts
+  }
+  return largest;
+}
+
+void ExpectGolden(const GoldenCase& golden, const GoldenPrompt& prompt,
+                  const std::vector<TokenEvent>& events) {
+  SCOPED_TRACE(golden.name + " prompt " + std::to_string(prompt.index));
+  const auto logits = golden.Logits(prompt.index, "logits_steps");
+  ASSERT_EQ(events.size(), prompt.greedy.size());
+  ASSERT_EQ(logits.size(), prompt.greedy.size());
+  for (size_t step = 0; step < events.size(); ++step) {
+    EXPECT_EQ(events[step].token.token, prompt.greedy[step]) << "step " << step;
+    EXPECT_LE(LargestDifference(events[step].token.logits, logits[step]), kLogitTolerance)
+        << "step " << step;
+    EXPECT_NEAR(events[step].token.logprob, prompt.logprobs[step], kLogitTolerance);
+  }
+}
+
+std::vector<std::vector<uint32_t>> AnswersOf(const MeshRun& run, std::vector<Request> requests) {
+  auto events = RunOnMesh(run, std::move(requests));
+  EXPECT_OK(events);
+  std::vector<std::vector<uint32_t>> answers;
+  if (!events.ok()) return answers;
+  for (const auto& of_request : *events) answers.push_back(Bits(of_request));
+  return answers;
+}
+
+TEST(GoldenModels, OneRankGivesTheReferenceTokensAndLogits) {
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    const auto events = RunOnMesh({.model = golden.model}, GreedyRequests(golden));
+    ASSERT_OK(events) << golden.name;
+    for (size_t i = 0; i < golden.prompts.size(); ++i) {
+      ExpectGolden(golden, golden.prompts[i], (*events)[i]);
+    }
+  }
+}
+
+TEST(GoldenModels, EveryPositionOfAPromptMatchesTheReference) {
+  constexpr int kPrompt = 2;  // the one whose logits are kept at every position
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    SCOPED_TRACE(golden.name);
+    const auto expected = golden.Logits(kPrompt, "logits_all");
+    Request request;
+    request.prompt = golden.prompts[kPrompt].ids;
+    request.max_tokens = 1;
+    request.prompt_logprobs = true;
+    request.want_logits = true;
+    const auto events = RunOnMesh({.model = golden.model}, {request});
+    ASSERT_OK(events);
+    ASSERT_EQ((*events)[0].size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_LE(LargestDifference((*events)[0][i].token.logits, expected[i]), kLogitTolerance)
+          << "position " << i;
+    }
+  }
+}
+
+TEST(GoldenModels, EveryMeshGivesTheSameBytes) {
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    const auto alone = AnswersOf({.model = golden.model}, GreedyRequests(golden));
+    ASSERT_EQ(alone.size(), golden.prompts.size());
+    for (const auto& [stages, shards] :
+         std::vector<std::pair<int, int>>{{1, 2}, {2, 1}, {2, 2}, {1, 4}}) {
+      SCOPED_TRACE(testing::Message() << golden.name << " pp=" << stages << " tp=" << shards);
+      EXPECT_EQ(AnswersOf({.model = golden.model, .stages = stages, .shards = shards},
+                          GreedyRequests(golden)),
+                alone);
+    }
+  }
+}
+
+TEST(GoldenModels, CompanyChunkingAndPagesDoNotChangeAnAnswer) {
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    SCOPED_TRACE(golden.name);
+    const auto together = AnswersOf({.model = golden.model}, GreedyRequests(golden));
+    for (size_t i = 0; i < golden.prompts.size(); ++i) {
+      EXPECT_EQ(AnswersOf({.model = golden.model}, {GreedyRequests(golden)[i]}),
+                std::vector{together[i]});
+    }
+    EXPECT_EQ(AnswersOf({.model = golden.model, .page_tokens = 16, .max_step_tokens = 7},
+                        GreedyRequests(golden)),
+              together);
+  }
+}
+
+TEST(GoldenModels, EveryVectorWidthAndTheReferenceOpsGiveTheSameBytes) {
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    SCOPED_TRACE(golden.name);
+    const auto best = AnswersOf({.model = golden.model}, GreedyRequests(golden));
+    EXPECT_EQ(AnswersOf({.model = golden.model, .reference_ops = true}, GreedyRequests(golden)),
+              best);
+    for (const std::string& target : CpuTargets()) {
+      SCOPED_TRACE(target);
+      EXPECT_EQ(AnswersOf({.model = golden.model, .cpu_target = target}, GreedyRequests(golden)),
+                best);
+    }
+  }
+}
+
+TEST(GoldenModels, HalfPrecisionKeysAndValuesStayWithinTheirTolerance) {
+  for (const GoldenCase& golden : DenseGoldenCases()) {
+    SCOPED_TRACE(golden.name);
+    const auto events =
+        RunOnMesh({.model = golden.model, .kv_dtype = DType::kF16}, GreedyRequests(golden));
+    ASSERT_OK(events);
+    for (size_t i = 0; i < golden.prompts.size(); ++i) {
+      const auto logits = golden.Logits(golden.prompts[i].index, "logits_last");
+      EXPECT_LE(LargestDifference((*events)[i][0].token.logits, logits[0]), 0.15F);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace trireme

@@ -1,0 +1,29 @@
+// Runs requests on a mesh of threads: the whole way from engine to sampler, one stage a thread,
+// exchanging activations through the thread communicator.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/engine/engine.h"
+#include "runtime/tensor/dtype.h"
+
+namespace trireme {
+
+struct MeshRun {
+  std::string model;  // a checkpoint's path
+  int stages = 1;
+  int shards = 1;
+  DType kv_dtype = DType::kF32;
+  int64_t page_tokens = 32;
+  int64_t max_step_tokens = 256;
+  bool reference_ops = false;
+  std::string cpu_target;
+};
+
+// All events of each request, in the order of `requests`; they are submitted together.
+absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& run,
+                                                               std::vector<Request> requests);
+
+}  // namespace trireme
