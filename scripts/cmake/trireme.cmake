@@ -45,6 +45,8 @@ add_library(trireme_options INTERFACE)
 target_include_directories(trireme_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(trireme_options INTERFACE
   -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+  # Designated initialisers leave out what has a default; every field of ours has one.
+  -Wno-missing-field-initializers
   # Every product and sum is written as it must be rounded: the compiler may not fuse them.
   -ffp-contract=off
   -fstack-protector-strong)
