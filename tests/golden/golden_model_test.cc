@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "runtime/ops/ops.h"
 #include "tests/golden/golden_case.h"
 #include "tests/support/mesh_run.h"
 #include "tests/support/status_matchers.h"
@@ -127,7 +128,7 @@ TEST(GoldenModels, CompanyChunkingAndPagesDoNotChangeAnAnswer) {
     const auto together = AnswersOf({.model = golden.model}, GreedyRequests(golden));
     for (size_t i = 0; i < golden.prompts.size(); ++i) {
       EXPECT_EQ(AnswersOf({.model = golden.model}, {GreedyRequests(golden)[i]}),
-                std::vector{together[i]});
+                std::vector<std::vector<uint32_t>>{together[i]});
     }
     EXPECT_EQ(AnswersOf({.model = golden.model, .page_tokens = 16, .max_step_tokens = 7},
                         GreedyRequests(golden)),

@@ -16,8 +16,6 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kPositions = 1024;
-
 absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   TRI_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(run.model));
   StageParts parts;
@@ -36,10 +34,10 @@ absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
     TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = 1, .target = run.cpu_target}));
   }
   return Stage::Create(std::move(parts), {.kv_dtype = run.kv_dtype,
-                                          .pages = 4 * kPositions / run.page_tokens,
+                                          .pages = 4 * run.positions / run.page_tokens,
                                           .page_tokens = run.page_tokens,
                                           .max_step_tokens = run.max_step_tokens,
-                                          .max_positions = kPositions});
+                                          .max_positions = run.positions});
 }
 
 // One rank's communicators and links.
@@ -94,8 +92,8 @@ absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunLeader(const MeshRun& ru
                                                                const GroupLinks& links,
                                                                std::vector<Request> requests) {
   const EngineOptions options{.vocabulary = stage->config().vocabulary,
-                              .max_positions = kPositions,
-                              .pages = 4 * kPositions / run.page_tokens,
+                              .max_positions = run.positions,
+                              .pages = 4 * run.positions / run.page_tokens,
                               .page_tokens = run.page_tokens,
                               .max_step_tokens = run.max_step_tokens};
   Events events(requests.size());

@@ -15,6 +15,7 @@ struct MeshRun {
   std::string model;  // a checkpoint's path
   int stages = 1;
   int shards = 1;
+  int64_t positions = 1024;  // longest prompt + completion
   DType kv_dtype = DType::kF32;
   int64_t page_tokens = 32;
   int64_t max_step_tokens = 256;

@@ -126,10 +126,13 @@ TEST(Scheduler, RandomDaysKeepTheInvariants) {
   for (unsigned seed = 0; seed < 2000; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
-    const SchedulerLimits limits{.pages = 4 + random() % 12,
-                                 .page_tokens = 1 + random() % 5,
-                                 .max_sequences = 1 + random() % 5,
-                                 .max_step_tokens = 1 + random() % 9};
+    const auto draw = [&random](int64_t from, uint64_t count) {
+      return from + static_cast<int64_t>(random() % count);
+    };
+    const SchedulerLimits limits{.pages = draw(4, 12),
+                                 .page_tokens = draw(1, 5),
+                                 .max_sequences = draw(1, 5),
+                                 .max_step_tokens = draw(1, 9)};
     Scheduler scheduler(limits);
     const int64_t capacity = limits.pages * limits.page_tokens;
     std::map<uint64_t, Request> added;
@@ -142,11 +145,10 @@ TEST(Scheduler, RandomDaysKeepTheInvariants) {
     uint64_t next_id = 1;
     for (int turn = 0; turn < 200; ++turn) {
       if (turn < 60 && random() % 2 == 0) {
-        const auto prompt = static_cast<int>(1 + random() % std::min<int64_t>(capacity, 20));
-        const auto most = static_cast<int>(capacity - prompt + 1);
-        Request request =
-            MakeRequest(next_id, prompt, 1 + static_cast<int>(random()) % std::min(most, 8));
-        if (request.max_tokens < 1) request.max_tokens = 1;
+        const int64_t prompt = draw(1, static_cast<uint64_t>(std::min<int64_t>(capacity, 20)));
+        const int64_t most = std::min<int64_t>(capacity - prompt + 1, 8);
+        const Request request = MakeRequest(next_id, static_cast<int>(prompt),
+                                            static_cast<int>(draw(1, static_cast<uint64_t>(most))));
         added[next_id++] = request;
         scheduler.Add(request);
       }

@@ -33,8 +33,8 @@ StepPlan RandomPlan(std::mt19937& random) {
     sample.target = static_cast<int32_t>(random());
     sample.num_logprobs = static_cast<int32_t>(random());
     sample.want_logits = random() % 2 == 0;
-    sample.sequence = random();
-    sample.draw = random();
+    sample.sequence = static_cast<uint32_t>(random());
+    sample.draw = static_cast<uint32_t>(random());
     sample.params = {.temperature = static_cast<float>(random() % 100) / 50,
                      .top_k = static_cast<int32_t>(random() % 50),
                      .top_p = 0.9F,
