@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "runtime/model/operation_name.h"
 #include "runtime/model/rope_table.h"
 
 namespace trireme {
@@ -130,7 +131,7 @@ void Attention(LayerContext& c, int layer, TensorView x) {
   c.ops.Attention(c.query, c.rows, pages, shape, c.attended);
   const Weight& output = c.weights.at(layer, kAttentionOutput);
   c.ops.LinearLeaves(c.attended, output.view, output.column_offset, heads.schedule, c.partial);
-  c.collectives.TreeSum(c.partial, "attention output");
+  c.collectives.TreeSum(c.partial, OperationName(layer, "attention").view());
   c.ops.Add(x, c.partial);
 }
 
@@ -141,7 +142,7 @@ void Mlp(LayerContext& c, int layer, TensorView x) {
   c.ops.SiluMul(c.gate, c.up);
   const Weight& down = c.weights.at(layer, kDown);
   c.ops.LinearLeaves(c.gate, down.view, down.column_offset, c.extent.mlp.schedule, c.partial);
-  c.collectives.TreeSum(c.partial, "mlp output");
+  c.collectives.TreeSum(c.partial, OperationName(layer, "mlp").view());
   c.ops.Add(x, c.partial);
 }
 
