@@ -23,8 +23,7 @@ class Collectives {
 
   // data: [rows, n] fp32, contiguous, in place. On return every rank holds the sum over ranks,
   // added pairwise (r with r^1, then r^2, …): the top of the tree of sum_tree.h, the same bits on
-  // every rank. `what` names the operation in the ring of last collectives ("layer 3 attention");
-  // it must be a literal or outlive the object.
+  // every rank. `what` names the operation in the ring of last collectives ("layer 3 attention"); it is copied.
   virtual void TreeSum(TensorView data, std::string_view what) = 0;
 
   // mine: [rows, widths[rank()]], all: [rows, sum(widths)] fp32, contiguous; slices in rank order
