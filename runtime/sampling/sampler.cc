@@ -258,6 +258,7 @@ SampledToken Sample(std::span<const float> logits, const SampleRow& row, Sampler
 
   const int32_t most_likely = LargestLogit(logits);
   sampled.token = ChooseToken(logits, row, most_likely, scratch);
+  if (row.num_logprobs < 0) return sampled;
 
   const float largest = logits[static_cast<size_t>(most_likely)];
   const double log_of_sum = LogOfSum(logits, largest);

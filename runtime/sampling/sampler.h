@@ -41,7 +41,7 @@ struct SamplerScratch {
 
 // logits: the whole vocabulary, not empty. row.params must be valid, row.target below the
 // vocabulary. If a logit is NaN or infinite, `finite` is false and only want_logits is honoured.
-// num_logprobs beyond the vocabulary reports all of it.
+// num_logprobs beyond the vocabulary reports all of it; below 0 no log-probability is computed.
 SampledToken Sample(std::span<const float> logits, const SampleRow& row, SamplerScratch& scratch);
 SampledToken Sample(std::span<const float> logits, const SampleRow& row);
 

@@ -5,7 +5,6 @@
 #include "absl/strings/str_format.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/sampling/sampler.h"
 
 namespace trireme {
 namespace {
@@ -133,8 +132,8 @@ absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
     if (parts_.extent.place.shard != 0) continue;
     for (size_t i = 0; i < block.size(); ++i) {
       const float* row = logits_.view().row_as<float>(static_cast<int64_t>(i));
-      result.samples.push_back(
-          ::trireme::Sample({row, static_cast<size_t>(parts_.config.vocabulary)}, block[i]));
+      result.samples.push_back(::trireme::Sample(
+          {row, static_cast<size_t>(parts_.config.vocabulary)}, block[i], sampler_scratch_));
     }
   }
   TRI_RETURN_IF_ERROR(parts_.ops->status());

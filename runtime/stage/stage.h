@@ -12,6 +12,7 @@
 #include "runtime/kv/page_pool.h"
 #include "runtime/model/architecture.h"
 #include "runtime/model/rope_table.h"
+#include "runtime/sampling/sampler.h"
 #include "runtime/stage/batch.h"
 #include "runtime/step/step_plan.h"
 
@@ -69,6 +70,7 @@ class Stage {
   const StepPlan* plan_ = nullptr;
   Tensor hidden_, normed_, partial_, query_, key_, value_, attended_, gate_, up_;
   Tensor head_rows_, shard_logits_, logits_;
+  SamplerScratch sampler_scratch_;
 };
 
 }  // namespace trireme

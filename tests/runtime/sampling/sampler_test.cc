@@ -78,9 +78,20 @@ TEST(SampleTest, ListsTheMostLikelyFirstAndTiesByLowerId) {
 TEST(SampleTest, ScoresATargetWithoutDrawing) {
   SampleRow row = DrawingRow({.temperature = 1});
   row.target = 0;
+  row.num_logprobs = 0;
   const SampledToken sampled = Sample(std::vector<float>{0, 100}, row);
   EXPECT_EQ(sampled.token, 0);
   EXPECT_EQ(sampled.logprob, -100);
+}
+
+TEST(SampleTest, ComputesLogProbabilitiesOnlyWhenAsked) {
+  SampleRow row;
+  row.num_logprobs = -1;
+  EXPECT_EQ(Sample(std::vector<float>{0, 100}, row).logprob, 0);
+  EXPECT_EQ(Sample(std::vector<float>{0, 100}, row).token, 1);
+  row.target = 0;
+  row.num_logprobs = 0;
+  EXPECT_EQ(Sample(std::vector<float>{0, 100}, row).logprob, -100);
 }
 
 TEST(SampleTest, ReturnsTheLogitsOnlyWhenAsked) {
