@@ -1,0 +1,244 @@
+#include "launcher/worker/group_session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "absl/strings/str_format.h"
+#include "launcher/exit_codes.h"
+#include "launcher/worker/launch_environment.h"
+#include "parallel/comm/flight_ring.h"
+#include "parallel/comm/mpi_comm.h"
+#include "parallel/group/group_executor.h"
+#include "parallel/group/start.h"
+#include "runtime/base/check.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status_macros.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/stage/local_executor.h"
+#include "runtime/stage/stage.h"
+
+namespace trireme {
+namespace {
+
+constexpr int64_t kPageTokens = 32;
+// Rotary tables and page lists grow with it; beyond this a context is asked for by name.
+constexpr int64_t kDefaultMaxPositions = 131'072;
+constexpr int64_t kStartTimeoutMs = 60'000;
+constexpr int64_t kTransportTestMs = 2'000;
+constexpr int64_t kLeaveTimeoutMs = 5'000;
+
+int ThreadsOf(const GroupOptions& options) {
+  if (options.threads > 0) return options.threads;
+  return std::max(1, AvailableCores() / LocalRanks());
+}
+
+int64_t MaxPositions(const GroupOptions& options, const ModelConfig& config) {
+  if (options.max_positions > 0) return std::min(options.max_positions, config.max_positions);
+  return std::min(config.max_positions, kDefaultMaxPositions);
+}
+
+DType KvDType(Compute compute) { return compute == Compute::kFp32 ? DType::kF32 : DType::kF16; }
+
+int64_t PagesFor(int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
+
+// Pages that this rank would give the KV cache: what the flags ask for, or as many as every
+// sequence at full length could use, within a quarter of the machine's memory shared with its other
+// ranks.
+int64_t PagesOf(const GroupOptions& options, const ModelConfig& config, const Extent& extent) {
+  if (options.kv_positions > 0) return PagesFor(options.kv_positions);
+  const PagePoolShape page{.layers = extent.layers.size(),
+                           .pages = 1,
+                           .kv_heads = extent.heads.kv_heads.size(),
+                           .page_tokens = kPageTokens,
+                           .head_dim = config.head_dim,
+                           .dtype = KvDType(options.compute)};
+  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t fits = memory / 4 / LocalRanks() / page.bytes();
+  return std::clamp<int64_t>(PagesFor(options.max_sequences * MaxPositions(options, config)), 1,
+                             std::max<int64_t>(1, fits));
+}
+
+// What one rank finds out about itself before it votes.
+struct SelfCheck {
+  ModelSource model;
+  Mesh mesh;
+  StageParts parts;
+};
+
+absl::StatusOr<SelfCheck> CheckSelf(const GroupOptions& options, int rank, int world) {
+  SelfCheck check;
+  TRI_ASSIGN_OR_RETURN(check.model, OpenModel(options.model));
+  TRI_ASSIGN_OR_RETURN(check.mesh, ChooseMesh(check.model, options.mesh));
+  TRI_RETURN_IF_ERROR(CheckWorld(check.mesh, world));
+  StageParts& parts = check.parts;
+  parts.architecture = check.model.architecture;
+  parts.config = check.model.config;
+  TRI_ASSIGN_OR_RETURN(parts.extent, MakeExtent(parts.config, PlaceOf(check.mesh, rank)));
+  TRI_ASSIGN_OR_RETURN(std::shared_ptr<const TensorSource> tensors, check.model.TensorsOf(rank));
+  TRI_ASSIGN_OR_RETURN(parts.weights,
+                       Weights::Bind(check.model.table, parts.extent, std::move(tensors)));
+  TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = ThreadsOf(options)}));
+  return check;
+}
+
+StartVote VoteOf(const absl::StatusOr<SelfCheck>& check, const GroupOptions& options) {
+  if (!check.ok()) return {.ready = check.status()};
+  return {.ready = absl::OkStatus(),
+          .identities = {
+              {"trireme version", TRIREME_VERSION},
+              {"model identity", check->model.identity},
+              {"mesh", check->mesh.ToString()},
+              {"compute", options.compute == Compute::kFp32 ? "fp32" : "native"},
+              {"positions", absl::StrFormat("%d", MaxPositions(options, check->model.config))}}};
+}
+
+// The smallest of the ranks' values.
+absl::StatusOr<int64_t> LeastOf(Communicator& world, int64_t mine, Deadline deadline) {
+  int64_t least = mine;
+  for (int root = 0; root < world.size(); ++root) {
+    std::array<int64_t, 1> value{mine};
+    TRI_RETURN_IF_ERROR(world.Broadcast(root, std::as_writable_bytes(std::span(value)), deadline,
+                                        "pages of the KV cache"));
+    least = std::min(least, value[0]);
+  }
+  return least;
+}
+
+}  // namespace
+
+struct GroupSession::State {
+  GroupOptions options;
+  ModelSource model;
+  Mesh mesh;
+  int rank = 0;
+  int64_t pages = 0;
+  // Only in a group of several ranks, in order of dependence.
+  FlightRing ring;
+  std::unique_ptr<MpiSession> mpi;
+  std::unique_ptr<Communicator> world;
+  std::unique_ptr<Communicator> stage_comm;
+  GroupLinks links;
+  std::unique_ptr<Stage> stage;    // until it is handed to the executor or the follower's loop
+  std::unique_ptr<Engine> engine;  // leader only
+
+  absl::Status Join();
+  absl::Status Build();
+  absl::Status MakeStage(StageParts parts);
+  void MakeEngine();
+};
+
+absl::Status GroupSession::State::Join() {
+  TRI_ASSIGN_OR_RETURN(const bool many, IsOneOfManyRanks(ReadLaunchEnvironment()));
+  if (!many) return absl::OkStatus();
+  TRI_ASSIGN_OR_RETURN(
+      mpi, MpiSession::Start({.start_timeout = std::chrono::milliseconds(kStartTimeoutMs),
+                              .stuck_exit_code = kExitRankLost,
+                              .threads_per_rank = ThreadsOf(options)}));
+  rank = mpi->rank();
+  SetLogOrigin(absl::StrFormat("rank=%d", rank));
+  world = mpi->World(ring);
+  return absl::OkStatus();
+}
+
+absl::Status GroupSession::State::Build() {
+  auto check = CheckSelf(options, rank, world == nullptr ? 1 : world->size());
+  if (world != nullptr) {
+    TRI_RETURN_IF_ERROR(
+        AgreeToStart(*world, VoteOf(check, options), Deadline::AfterMs(kStartTimeoutMs)));
+  }
+  TRI_RETURN_IF_ERROR(check.status());
+  model = std::move(check->model);
+  mesh = check->mesh;
+  pages = PagesOf(options, model.config, check->parts.extent);
+  if (world != nullptr) {
+    const Deadline deadline = Deadline::AfterMs(kTransportTestMs);
+    const Place place = check->parts.extent.place;
+    TRI_ASSIGN_OR_RETURN(stage_comm, world->Split(place.stage, place.shard, deadline));
+    TRI_RETURN_IF_ERROR(TestTransport(*world, *stage_comm, deadline));
+    TRI_ASSIGN_OR_RETURN(pages, LeastOf(*world, pages, deadline));
+  }
+  TRI_RETURN_IF_ERROR(MakeStage(std::move(check->parts)));
+  if (rank == kLeaderRank) MakeEngine();
+  return absl::OkStatus();
+}
+
+absl::Status GroupSession::State::MakeStage(StageParts parts) {
+  const int64_t weight_bytes = parts.weights.bytes();
+  TRI_ASSIGN_OR_RETURN(
+      stage,
+      Stage::Create(std::move(parts), {.kv_dtype = KvDType(options.compute),
+                                       .pages = pages,
+                                       .page_tokens = kPageTokens,
+                                       .max_step_tokens = options.max_step_tokens,
+                                       .max_positions = MaxPositions(options, model.config)}));
+  LogInfo("rank ready", {{"mesh", mesh.ToString()},
+                         {"layers", stage->extent().layers.size()},
+                         {"weight_mib", weight_bytes >> 20},
+                         {"kv_positions", pages * kPageTokens},
+                         {"threads", ThreadsOf(options)}});
+  return absl::OkStatus();
+}
+
+void GroupSession::State::MakeEngine() {
+  const EngineOptions engine_options{.vocabulary = model.config.vocabulary,
+                                     .max_positions = MaxPositions(options, model.config),
+                                     .pages = pages,
+                                     .page_tokens = kPageTokens,
+                                     .max_sequences = options.max_sequences,
+                                     .max_step_tokens = options.max_step_tokens,
+                                     .step_timeout_ms = options.step_timeout_ms};
+  std::unique_ptr<Executor> executor;
+  if (world == nullptr) {
+    executor = std::make_unique<LocalExecutor>(std::move(stage));
+  } else {
+    executor = std::make_unique<GroupExecutor>(std::move(stage), links);
+  }
+  engine = std::make_unique<Engine>(engine_options, std::move(executor));
+}
+
+absl::StatusOr<std::unique_ptr<GroupSession>> GroupSession::Open(const GroupOptions& options) {
+  auto state = std::make_unique<State>();
+  state->options = options;
+  TRI_RETURN_IF_ERROR(state->Join());
+  TRI_RETURN_IF_ERROR(state->Build());
+  return std::unique_ptr<GroupSession>(new GroupSession(std::move(state)));
+}
+
+GroupSession::GroupSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
+GroupSession::~GroupSession() = default;
+
+bool GroupSession::leader() const { return state_->rank == kLeaderRank; }
+const ModelConfig& GroupSession::config() const { return state_->model.config; }
+const Mesh& GroupSession::mesh() const { return state_->mesh; }
+const std::string& GroupSession::identity() const { return state_->model.identity; }
+const std::string& GroupSession::tokenizer_path() const { return state_->model.tokenizer_path; }
+
+std::vector<std::string> GroupSession::hosts() const {
+  std::vector<std::string> hosts;
+  for (int rank = 0; rank < state_->mesh.ranks(); ++rank) {
+    hosts.push_back(state_->world == nullptr ? "localhost" : state_->world->HostOf(rank));
+  }
+  return hosts;
+}
+
+Engine& GroupSession::engine() {
+  TRI_CHECK(leader());
+  return *state_->engine;
+}
+
+absl::Status GroupSession::Follow() {
+  TRI_CHECK(!leader());
+  return RunFollower(std::move(state_->stage), state_->links);
+}
+
+absl::Status GroupSession::Close() {
+  state_->engine.reset();
+  if (state_->world == nullptr) return absl::OkStatus();
+  TRI_RETURN_IF_ERROR(state_->world->Barrier(Deadline::AfterMs(kLeaveTimeoutMs), "leaving"));
+  return state_->mpi->Finish(std::chrono::milliseconds(kLeaveTimeoutMs));
+}
+
+}  // namespace trireme
