@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "launcher/worker/batch_job.h"
+#include "launcher/group/batch_job.h"
 
 namespace trireme {
 

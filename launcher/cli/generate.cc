@@ -11,8 +11,8 @@
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
-#include "launcher/worker/batch_job.h"
-#include "launcher/worker/run_as_group.h"
+#include "launcher/group/batch_job.h"
+#include "launcher/group/run_as_group.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/text/detokenizer.h"
 

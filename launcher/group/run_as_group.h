@@ -6,7 +6,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "launcher/worker/group_session.h"
+#include "launcher/group/group_session.h"
 
 namespace CLI {
 class App;

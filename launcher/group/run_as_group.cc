@@ -1,4 +1,4 @@
-#include "launcher/worker/run_as_group.h"
+#include "launcher/group/run_as_group.h"
 
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "launcher/command_line.h"
 #include "launcher/exit_codes.h"
-#include "launcher/worker/launch_environment.h"
+#include "launcher/group/launch_environment.h"
 #include "runtime/base/log.h"
 
 namespace trireme {

@@ -1,4 +1,4 @@
-#include "launcher/worker/launch_environment.h"
+#include "launcher/group/launch_environment.h"
 
 #include <charconv>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-#include "launcher/worker/group_session.h"
+#include "launcher/group/group_session.h"
 
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "launcher/exit_codes.h"
-#include "launcher/worker/launch_environment.h"
+#include "launcher/group/launch_environment.h"
 #include "parallel/comm/flight_ring.h"
 #include "parallel/comm/mpi_comm.h"
 #include "parallel/group/group_executor.h"

@@ -1,4 +1,4 @@
-#include "launcher/worker/batch_job.h"
+#include "launcher/group/batch_job.h"
 
 #include <utility>
 
