@@ -158,6 +158,11 @@ absl::Status GroupSession::State::Build() {
     const Place place = check->parts.extent.place;
     TRI_ASSIGN_OR_RETURN(stage_comm, world->Split(place.stage, place.shard, deadline));
     TRI_RETURN_IF_ERROR(TestTransport(*world, *stage_comm, deadline));
+    links = {.world = world.get(),
+             .stage = stage_comm.get(),
+             .wake_followers = [] {},
+             .sleep = [](Deadline) { usleep(200); },
+             .step_timeout_ms = options.step_timeout_ms};
     TRI_ASSIGN_OR_RETURN(pages, LeastOf(*world, pages, deadline));
   }
   TRI_RETURN_IF_ERROR(MakeStage(std::move(check->parts)));
