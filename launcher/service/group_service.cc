@@ -14,12 +14,12 @@
 namespace trireme {
 namespace {
 
-using AttachReactorBase = grpc::ServerBidiReactor<v1::GroupMessage, v1::CoordinatorMessage>;
+using AttachStream = grpc::ServerBidiReactor<v1::GroupMessage, v1::CoordinatorMessage>;
 
 // One attached leader. Reads are serial (gRPC makes the next one only when asked), so messages of a
 // group reach the dispatcher in order. Writes and Finish follow the rule of StreamReactor
 // (inference_service.cc).
-class AttachReactor final : public AttachReactorBase,
+class AttachReactor final : public AttachStream,
                             public std::enable_shared_from_this<AttachReactor> {
  public:
   explicit AttachReactor(Dispatcher& dispatcher) : dispatcher_(dispatcher) {}
@@ -140,7 +140,7 @@ class AttachReactor final : public AttachReactorBase,
 
 }  // namespace
 
-AttachReactorBase* GroupService::Attach(grpc::CallbackServerContext*) {
+AttachStream* GroupService::Attach(grpc::CallbackServerContext*) {
   return std::make_shared<AttachReactor>(dispatcher_)->Start();
 }
 
