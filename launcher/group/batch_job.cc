@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -12,20 +12,21 @@ namespace {
 class Inbox {
  public:
   void Put(const TokenEvent& event) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     events_.push_back(event);
+    filled_.NotifyAll();
   }
   // Every event since the last call; waits for one.
   std::vector<TokenEvent> Take() {
-    absl::MutexLock lock(&mutex_);
-    const auto filled = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !events_.empty(); };
+    MutexLock lock(mutex_);
     // The engine ends every request within its step deadline, so this ends too.
-    mutex_.Await(absl::Condition(&filled));
+    while (events_.empty()) filled_.WaitUntil(mutex_, Deadline::Never());
     return std::exchange(events_, {});
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar filled_;
   std::vector<TokenEvent> events_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -27,12 +27,11 @@ class CheckFailure {
 
 }  // namespace trireme
 
-#define TRI_CHECK(condition)  \
-  while (!(condition)) [[unlikely]] \
-  ::trireme::CheckFailure(__FILE__, __LINE__, #condition)
+#define TRI_CHECK(condition) \
+  while (!(condition)) [[unlikely]] ::trireme::CheckFailure(__FILE__, __LINE__, #condition)
 #define TRI_CHECK_EQ(a, b) TRI_CHECK((a) == (b)) << (a) << " vs " << (b) << ' '
 #define TRI_CHECK_LE(a, b) TRI_CHECK((a) <= (b)) << (a) << " vs " << (b) << ' '
 #define TRI_CHECK_LT(a, b) TRI_CHECK((a) < (b)) << (a) << " vs " << (b) << ' '
-#define TRI_CHECK_OK(status_expression)                                          \
+#define TRI_CHECK_OK(status_expression)                                           \
   if (const auto& tri_check_status = (status_expression); !tri_check_status.ok()) \
   ::trireme::CheckFailure(__FILE__, __LINE__, #status_expression) << tri_check_status.ToString()

@@ -18,6 +18,7 @@ class Deadline {
   // For the few waits that a person ends (an idle server): still a value, so it shows in the code.
   static Deadline Never() { return Deadline(Clock::time_point::max()); }
 
+  bool never() const { return when_ == Clock::time_point::max(); }
   bool Passed() const { return Clock::now() >= when_; }
   // Zero once passed.
   std::chrono::nanoseconds Left() const {

@@ -1,6 +1,6 @@
-// A read-only memory-mapped file: pages are read when touched, so opening costs nothing whatever the
-// size. The file's identity (device, inode, size, mtime) is held from the moment of opening, so that a
-// file replaced or resized underneath is reported by name instead of being read as garbage.
+// A read-only memory-mapped file: pages are read when touched, so opening costs nothing whatever
+// the size. The file's identity (device, inode, size, mtime) is held from the moment of opening, so
+// that a file replaced or resized underneath is reported by name instead of being read as garbage.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +31,8 @@ class MappedFile {
   // FAILED_PRECONDITION if the path now names another file, or its size or mtime changed.
   absl::Status CheckUnchanged() const;
 
-  // Tells the kernel that [offset, offset + length) will not be needed again (streaming readers keep
-  // their resident set small with it).
+  // Tells the kernel that [offset, offset + length) will not be needed again (streaming readers
+  // keep their resident set small with it).
   void DropPages(uint64_t offset, uint64_t length) const;
 
  private:
@@ -46,8 +46,8 @@ class MappedFile {
   int64_t mtime_ns_ = 0;
 };
 
-// A mapped file that shrinks raises SIGBUS on the next touch. This handler says which file and offset
-// it was and ends the process with `exit_code`. Called once by main.
+// A mapped file that shrinks raises SIGBUS on the next touch. This handler says which file and
+// offset it was and ends the process with `exit_code`. Called once by main.
 void InstallMappedFileFaultHandler(int exit_code);
 
 }  // namespace trireme

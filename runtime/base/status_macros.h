@@ -6,10 +6,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define TRI_RETURN_IF_ERROR(expression)                         \
-  do {                                                          \
-    if (absl::Status tri_status = (expression); !tri_status.ok()) \
-      return tri_status;                                        \
+#define TRI_RETURN_IF_ERROR(expression)                                              \
+  do {                                                                               \
+    if (absl::Status tri_status = (expression); !tri_status.ok()) return tri_status; \
   } while (false)
 
 #define TRI_STATUS_CONCAT_INNER(a, b) a##b

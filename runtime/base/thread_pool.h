@@ -1,6 +1,6 @@
 // The workers that a backend's verbs run on. One caller at a time hands out a range of tasks; the
-// workers spin briefly for the next range (a decode step issues hundreds, microseconds apart) and then
-// sleep, so that an idle process uses no CPU.
+// workers spin briefly for the next range (a decode step issues hundreds, microseconds apart) and
+// then sleep, so that an idle process uses no CPU.
 //
 // Which thread runs which task never changes a result: every task writes its own outputs.
 #pragma once

@@ -9,8 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "runtime/base/log.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/engine/scheduler.h"
 #include "runtime/sampling/sampler.h"
@@ -22,8 +22,8 @@ absl::Status CheckTokens(const std::vector<int32_t>& tokens, std::string_view wh
                          int64_t vocabulary) {
   for (const int32_t token : tokens) {
     if (token < 0 || token >= vocabulary) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "%s holds token id %d; ids must be in [0, %d)", what, token, vocabulary));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s holds token id %d; ids must be in [0, %d)", what, token, vocabulary));
     }
   }
   return absl::OkStatus();
@@ -31,7 +31,8 @@ absl::Status CheckTokens(const std::vector<int32_t>& tokens, std::string_view wh
 
 absl::Status CheckRequest(const Request& request, const EngineOptions& options) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
-  if (prompt == 0) return absl::InvalidArgumentError("the prompt is empty; give at least one token");
+  if (prompt == 0)
+    return absl::InvalidArgumentError("the prompt is empty; give at least one token");
   if (request.max_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrFormat("max_tokens must be at least 1; got %d", request.max_tokens));
@@ -50,8 +51,8 @@ absl::Status CheckRequest(const Request& request, const EngineOptions& options) 
   TRI_RETURN_IF_ERROR(CheckTokens(request.prompt, "the prompt", options.vocabulary));
   TRI_RETURN_IF_ERROR(CheckTokens(request.stop_tokens, "stop_tokens", options.vocabulary));
   if (request.num_logprobs < -1 || request.num_logprobs > options.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "logprobs must be in [0, %d]; got %d", options.vocabulary, request.num_logprobs));
+    return absl::InvalidArgumentError(absl::StrFormat("logprobs must be in [0, %d]; got %d",
+                                                      options.vocabulary, request.num_logprobs));
   }
   return ValidateSamplingParams(request.sampling);
 }
@@ -81,7 +82,7 @@ class Engine::Loop {
 
   absl::Status Submit(Request request, EventSink sink) ABSL_LOCKS_EXCLUDED(mutex_) {
     TRI_RETURN_IF_ERROR(CheckRequest(request, options_));
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (!status_.health.ok()) {
       return absl::UnavailableError(
           absl::StrFormat("the group is lost: %s", std::string(status_.health.message())));
@@ -96,23 +97,27 @@ class Engine::Loop {
       return absl::AlreadyExistsError(absl::StrFormat("request %d is already here", id));
     }
     arrivals_.push_back(std::move(request));
+    changed_.NotifyAll();
     return absl::OkStatus();
   }
 
   void Cancel(uint64_t request) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    if (sinks_.contains(request)) cancels_.push_back(request);
+    MutexLock lock(mutex_);
+    if (!sinks_.contains(request)) return;
+    cancels_.push_back(request);
+    changed_.NotifyAll();
   }
 
   EngineStatus status() const ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return status_;
   }
 
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
+      changed_.NotifyAll();
     }
     if (thread_.joinable()) thread_.join();
   }
@@ -137,7 +142,7 @@ class Engine::Loop {
 
   std::vector<TokenEvent> Lose(const absl::Status& error) ABSL_LOCKS_EXCLUDED(mutex_) {
     LogError("step failed; the group is lost", {{"error", error.ToString()}});
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     status_.health = error;
     // Arrived between the step and its failure.
     for (Request& request : arrivals_) scheduler_.Add(std::move(request));
@@ -146,19 +151,18 @@ class Engine::Loop {
         absl::StrFormat("the group was lost: %s", std::string(error.message()))));
   }
 
-  // Waits until there is something to do and moves arrivals and cancellations into the scheduler. False when the
-  // engine is to end.
+  // Waits until there is something to do and moves arrivals and cancellations into the scheduler.
+  // False when the engine is to end.
   bool TakeEvents() ABSL_LOCKS_EXCLUDED(mutex_) {
     std::vector<Request> arrivals;
     std::vector<uint64_t> cancels;
     bool stopping = false;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0;
-      const auto ready = [this, busy]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return busy || stopping_ || !arrivals_.empty() || !cancels_.empty();
-      };
-      mutex_.Await(absl::Condition(&ready));
+      while (!busy && !stopping_ && arrivals_.empty() && cancels_.empty()) {
+        changed_.WaitUntil(mutex_, Deadline::Never());
+      }
       arrivals.swap(arrivals_);
       cancels.swap(cancels_);
       stopping = stopping_;
@@ -177,7 +181,7 @@ class Engine::Loop {
     for (const TokenEvent& event : events) {
       EventSink sink;
       {
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(mutex_);
         const auto found = sinks_.find(event.request);
         if (found == sinks_.end()) continue;
         if (event.finish == FinishReason::kNone) {
@@ -192,7 +196,7 @@ class Engine::Loop {
   }
 
   void Publish() ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     status_.running = scheduler_.running();
     status_.waiting = scheduler_.waiting() + static_cast<int64_t>(arrivals_.size());
     status_.free_pages = scheduler_.free_pages();
@@ -202,7 +206,8 @@ class Engine::Loop {
   const EngineOptions options_;
   const std::unique_ptr<Executor> executor_;  // engine thread only
   Scheduler scheduler_;                       // engine thread only
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar changed_;  // an arrival, a cancellation, or stopping_
   std::vector<Request> arrivals_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint64_t> cancels_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, EventSink> sinks_ ABSL_GUARDED_BY(mutex_);

@@ -21,7 +21,7 @@ std::string ModelPath() {
 }
 std::string DataPath() { return std::string(TRIREME_SOURCE_DIR) + "/tests/data/smollm2"; }
 
-class SmolLm2Golden : public testing::Test {
+class RealModelGolden : public testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(ModelPath())) {
@@ -43,7 +43,7 @@ class SmolLm2Golden : public testing::Test {
   }
 };
 
-TEST_F(SmolLm2Golden, EveryMeshGivesTheReferenceTokensAndTheSameBytes) {
+TEST_F(RealModelGolden, EveryMeshGivesTheReferenceTokensAndTheSameBytes) {
   const GoldenCase golden = LoadGoldenCase(DataPath(), "");
   std::vector<std::vector<TokenEvent>> alone;
   for (const auto& [stages, shards] :
@@ -71,7 +71,7 @@ TEST_F(SmolLm2Golden, EveryMeshGivesTheReferenceTokensAndTheSameBytes) {
   }
 }
 
-TEST_F(SmolLm2Golden, PerplexityIsTheReferences) {
+TEST_F(RealModelGolden, PerplexityIsTheReferences) {
   std::ifstream file(DataPath() + "/perplexity.json");
   const nlohmann::json golden = nlohmann::json::parse(file, nullptr, false);
   ASSERT_TRUE(golden.is_object());

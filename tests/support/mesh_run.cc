@@ -4,10 +4,10 @@
 #include <thread>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "parallel/comm/thread_comm.h"
 #include "parallel/group/group_executor.h"
 #include "runtime/base/check.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/architecture.h"
@@ -66,23 +66,27 @@ class Events {
 
   EventSink SinkOf(size_t index) {
     return [this, index](const TokenEvent& event) {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       events_[index].push_back(event);
       if (event.finish != FinishReason::kNone) --left_;
+      ended_.NotifyAll();
     };
   }
   absl::StatusOr<std::vector<std::vector<TokenEvent>>> Wait() {
-    absl::MutexLock lock(&mutex_);
-    const auto done = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return left_ == 0; };
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&done), absl::Minutes(4))) {
-      return absl::DeadlineExceededError("requests did not end");
+    MutexLock lock(mutex_);
+    const Deadline deadline = Deadline::AfterMs(240'000);
+    while (left_ > 0) {
+      if (!ended_.WaitUntil(mutex_, deadline)) {
+        return absl::DeadlineExceededError("requests did not end");
+      }
     }
     for (const auto& events : events_) TRI_RETURN_IF_ERROR(events.back().error);
     return std::move(events_);
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar ended_;
   std::vector<std::vector<TokenEvent>> events_ ABSL_GUARDED_BY(mutex_);
   size_t left_ ABSL_GUARDED_BY(mutex_);
 };

@@ -4,10 +4,10 @@
 
 #include <cmath>
 #include <deque>
+#include <future>
 #include <limits>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
+#include "runtime/base/mutex.h"
 #include "tests/support/status_matchers.h"
 
 namespace trireme {
@@ -56,38 +56,43 @@ class Collector {
  public:
   EventSink Sink() {
     return [this](const TokenEvent& event) {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (event.has_token) tokens_.push_back(event.token.token);
       if (event.finish == FinishReason::kNone) return;
       ++ends_;
       finish_ = event.finish;
       error_ = event.error;
+      ended_.NotifyAll();
     };
   }
   bool WaitForEnd() {
-    absl::MutexLock lock(&mutex_);
-    const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return ends_ > 0; };
-    return mutex_.AwaitWithTimeout(absl::Condition(&ended), absl::Seconds(30));
+    MutexLock lock(mutex_);
+    const Deadline deadline = Deadline::AfterMs(30'000);
+    while (ends_ == 0) {
+      if (!ended_.WaitUntil(mutex_, deadline)) return false;
+    }
+    return true;
   }
   std::vector<int32_t> tokens() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return tokens_;
   }
   FinishReason finish() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return finish_;
   }
   absl::Status error() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return error_;
   }
   int ends() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return ends_;
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar ended_;
   std::vector<int32_t> tokens_ ABSL_GUARDED_BY(mutex_);
   FinishReason finish_ ABSL_GUARDED_BY(mutex_) = FinishReason::kNone;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
@@ -149,12 +154,12 @@ TEST(Engine, AFailedStepEndsEveryRequestAndRefusesNewOnes) {
 TEST(Engine, StopEndsWhatRunsExactlyOnce) {
   Engine engine(kOptions, std::make_unique<CountingExecutor>());
   Collector collector;
-  absl::Notification started;
+  std::promise<void> started;
   ASSERT_OK(engine.Submit(MakeRequest(1, {1}, 60), [&](const TokenEvent& event) {
     collector.Sink()(event);
-    if (!started.HasBeenNotified()) started.Notify();
+    if (event.has_token && event.index == 0) started.set_value();
   }));
-  started.WaitForNotification();
+  started.get_future().wait();
   engine.Stop();
   EXPECT_EQ(collector.ends(), 1);
   EXPECT_THAT(engine.Submit(MakeRequest(2, {1}, 1), collector.Sink()),
