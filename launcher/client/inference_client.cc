@@ -1,0 +1,64 @@
+#include "launcher/client/inference_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "trireme/v1/inference.grpc.pb.h"
+
+namespace trireme {
+namespace {
+
+void SetDeadline(Deadline deadline, grpc::ClientContext& context) {
+  if (deadline.when() == Deadline::Clock::time_point::max()) return;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::duration_cast<std::chrono::microseconds>(deadline.Left()));
+}
+
+}  // namespace
+
+struct InferenceClient::Impl {
+  std::string server;
+  std::unique_ptr<v1::Inference::Stub> stub;
+
+  absl::Status ToStatus(const grpc::Status& status) const {
+    if (status.ok()) return absl::OkStatus();
+    const auto code = static_cast<absl::StatusCode>(status.error_code());
+    return absl::Status(code, absl::StrFormat("%s: %s (%s)", server, status.error_message(),
+                                              absl::StatusCodeToString(code)));
+  }
+};
+
+InferenceClient::InferenceClient(const std::string& server) : impl_(std::make_unique<Impl>()) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  impl_->server = server;
+  impl_->stub = v1::Inference::NewStub(
+      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments));
+}
+
+InferenceClient::~InferenceClient() = default;
+
+absl::Status InferenceClient::Chat(const v1::ChatRequest& request, Deadline deadline,
+                                   std::stop_token stop,
+                                   const std::function<void(const v1::GenerateResponse&)>& chunk) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, context);
+  const auto stream = impl_->stub->Chat(&context, request);
+  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
+  v1::GenerateResponse message;
+  while (stream->Read(&message)) chunk(message);
+  return impl_->ToStatus(stream->Finish());
+}
+
+absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, context);
+  v1::ModelsResponse response;
+  const grpc::Status status = impl_->stub->Models(&context, v1::ModelsRequest(), &response);
+  if (!status.ok()) return impl_->ToStatus(status);
+  return response;
+}
+
+}  // namespace trireme

@@ -1,0 +1,35 @@
+// A client of a coordinator, for `trireme chat` and `trireme status`: blocking calls with
+// deadlines, and no gRPC in this header.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/base/deadline.h"
+#include "trireme/v1/inference.pb.h"
+
+namespace trireme {
+
+class InferenceClient {
+ public:
+  // Dials at the first call. `server`: host:port.
+  explicit InferenceClient(const std::string& server);
+  ~InferenceClient();
+
+  // Calls `chunk` for each message, in order, on this thread. A stop request cancels the call
+  // (CANCELLED). Errors are the server's (inference.proto), or UNAVAILABLE when nobody answers.
+  absl::Status Chat(const v1::ChatRequest& request, Deadline deadline, std::stop_token stop,
+                    const std::function<void(const v1::GenerateResponse&)>& chunk);
+
+  absl::StatusOr<v1::ModelsResponse> Models(Deadline deadline);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme

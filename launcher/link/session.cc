@@ -1,0 +1,264 @@
+#include "launcher/link/session.h"
+
+#include <pthread.h>
+
+#include <iterator>
+#include <thread>
+#include <utility>
+
+#include "runtime/base/log.h"
+
+namespace trireme {
+namespace {
+
+constexpr size_t kMaxUpdatesPerMessage = 1024;
+// What a coordinator gets to close the stream after Goodbye.
+constexpr std::chrono::milliseconds kGoodbyeGrace{1'000};
+
+Request ToRequest(const v1::Submit& submit, uint64_t engine_id) {
+  Request request;
+  request.id = engine_id;
+  request.prompt.assign(submit.prompt().begin(), submit.prompt().end());
+  request.max_tokens = submit.max_tokens();
+  request.sampling = {.temperature = submit.temperature(),
+                      .top_k = submit.top_k(),
+                      .top_p = submit.top_p(),
+                      .min_p = submit.min_p(),
+                      .seed = submit.seed()};
+  request.first_draw = submit.first_draw();
+  request.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
+  request.num_logprobs = submit.num_logprobs();
+  return request;
+}
+
+v1::UpdateEnd ToEnd(FinishReason finish) {
+  switch (finish) {
+    case FinishReason::kNone:
+      return v1::UPDATE_END_NONE;
+    case FinishReason::kStop:
+      return v1::UPDATE_END_STOP;
+    case FinishReason::kLength:
+      return v1::UPDATE_END_LENGTH;
+    case FinishReason::kCancelled:
+      return v1::UPDATE_END_CANCELLED;
+    case FinishReason::kError:
+      return v1::UPDATE_END_ERROR;
+  }
+  return v1::UPDATE_END_ERROR;
+}
+
+void SetError(const absl::Status& error, v1::TokenUpdate& update) {
+  // An engine that was stopped ends its requests as cancelled; to the coordinator that is a group
+  // that leaves.
+  const absl::StatusCode code =
+      absl::IsCancelled(error) ? absl::StatusCode::kUnavailable : error.code();
+  update.set_end(v1::UPDATE_END_ERROR);
+  update.set_error_code(static_cast<int>(code));
+  update.set_error_message(std::string(error.message()));
+}
+
+v1::TokenUpdate ToUpdate(uint64_t request, const TokenEvent& event) {
+  v1::TokenUpdate update;
+  update.set_request(request);
+  update.set_index(event.index);
+  if (event.has_token) {
+    update.set_token(event.token.token);
+    update.set_logprob(event.token.logprob);
+    update.mutable_top_tokens()->Add(event.token.top_tokens.begin(), event.token.top_tokens.end());
+    update.mutable_top_logprobs()->Add(event.token.top_logprobs.begin(),
+                                       event.token.top_logprobs.end());
+  }
+  update.set_end(ToEnd(event.finish));
+  if (event.finish == FinishReason::kError) SetError(event.error, update);
+  return update;
+}
+
+}  // namespace
+
+void Outbox::Put(v1::TokenUpdate update) {
+  absl::MutexLock lock(&mutex_);
+  if (closed_) return;
+  if (updates_.size() >= kMaxUpdates) {
+    overflowed_ = true;
+    return;
+  }
+  updates_.push_back(std::move(update));
+}
+
+bool Outbox::overflowed() const {
+  absl::MutexLock lock(&mutex_);
+  return overflowed_;
+}
+
+void Outbox::Poke() {
+  absl::MutexLock lock(&mutex_);
+  poked_ = true;
+}
+
+void Outbox::Close() {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  updates_.clear();
+}
+
+std::vector<v1::TokenUpdate> Outbox::Take(size_t most, Deadline deadline) {
+  absl::MutexLock lock(&mutex_);
+  const auto ready = [this]()
+                         ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return poked_ || !updates_.empty(); };
+  mutex_.AwaitWithTimeout(absl::Condition(&ready), absl::FromChrono(deadline.Left()));
+  poked_ = false;
+  if (updates_.size() <= most) return std::exchange(updates_, {});
+  const auto end = updates_.begin() + static_cast<std::ptrdiff_t>(most);
+  std::vector<v1::TokenUpdate> taken(std::make_move_iterator(updates_.begin()),
+                                     std::make_move_iterator(end));
+  updates_.erase(updates_.begin(), end);
+  return taken;
+}
+
+Session::Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t& last_engine_id)
+    : link_(std::move(link)), engine_(engine), last_engine_id_(last_engine_id) {}
+
+Session::~Session() {
+  outbox_->Close();
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [request, engine_id] : engine_ids_) engine_.Cancel(engine_id);
+}
+
+Session::End Session::Run(std::chrono::milliseconds heartbeat, std::stop_token stop) {
+  std::jthread reader([this] {
+    pthread_setname_np(pthread_self(), "link-read");
+    ReadLoop();
+  });
+  const std::stop_callback on_stop(stop, [this] { outbox_->Poke(); });
+  End end = End::kLinkBroke;
+  Deadline next_heartbeat = Deadline::AfterMs(0);
+  while (true) {
+    std::vector<v1::TokenUpdate> updates = outbox_->Take(kMaxUpdatesPerMessage, next_heartbeat);
+    const EngineStatus status = engine_.status();
+    const bool changed = status.running != reported_.running || status.waiting != reported_.waiting;
+    if (changed || next_heartbeat.Passed()) {
+      if (!WriteHeartbeat(status)) break;
+      next_heartbeat = Deadline::After(heartbeat);
+    }
+    if (outbox_->overflowed() || !WriteUpdates(std::move(updates))) break;
+    if (!status.health.ok()) {
+      SayGoodbye(absl::UnavailableError(std::string(status.health.message())));
+      end = End::kEngineLost;
+      break;
+    }
+    absl::MutexLock lock(&mutex_);
+    if (reader_done_) break;
+    if (told_to_leave_ || stop.stop_requested()) {
+      end = End::kToldToLeave;
+      break;
+    }
+  }
+  if (end == End::kToldToLeave) SayGoodbye(absl::OkStatus());
+  {
+    absl::MutexLock lock(&mutex_);
+    if (end != End::kLinkBroke) {
+      mutex_.AwaitWithTimeout(absl::Condition(&reader_done_), absl::FromChrono(kGoodbyeGrace));
+    }
+    if (!reader_done_) link_->Abort();
+  }
+  reader.join();
+  link_status_ = link_->Finish();
+  return end;
+}
+
+void Session::ReadLoop() {
+  v1::CoordinatorMessage message;
+  while (link_->Read(message)) {
+    switch (message.kind_case()) {
+      case v1::CoordinatorMessage::kSubmit:
+        Submit(message.submit());
+        break;
+      case v1::CoordinatorMessage::kCancel:
+        Cancel(message.cancel().request());
+        break;
+      case v1::CoordinatorMessage::kShutdown: {
+        LogInfo("told to leave", {{"reason", message.shutdown().reason()}});
+        absl::MutexLock lock(&mutex_);
+        told_to_leave_ = true;
+        break;
+      }
+      default:  // of a newer coordinator: not ours to understand
+        break;
+    }
+    if (message.has_shutdown()) outbox_->Poke();
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    reader_done_ = true;
+  }
+  outbox_->Poke();
+}
+
+void Session::Submit(const v1::Submit& submit) {
+  const uint64_t request = submit.request();
+  const uint64_t engine_id = ++last_engine_id_;
+  {
+    absl::MutexLock lock(&mutex_);
+    engine_ids_[request] = engine_id;
+  }
+  // The engine may call the sink after this session is gone; the outbox, shared, then drops what it
+  // gets.
+  const absl::Status status = engine_.Submit(ToRequest(submit, engine_id),
+                                             [outbox = outbox_, request](const TokenEvent& event) {
+                                               if (!event.is_prompt)
+                                                 outbox->Put(ToUpdate(request, event));
+                                             });
+  if (status.ok()) return;
+  v1::TokenUpdate update;
+  update.set_request(request);
+  SetError(status, update);
+  outbox_->Put(std::move(update));
+}
+
+void Session::Cancel(uint64_t request) {
+  uint64_t engine_id = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = engine_ids_.find(request);
+    if (found == engine_ids_.end()) return;
+    engine_id = found->second;
+    engine_ids_.erase(found);
+  }
+  engine_.Cancel(engine_id);
+}
+
+bool Session::WriteUpdates(std::vector<v1::TokenUpdate> updates) {
+  if (updates.empty()) return true;
+  v1::GroupMessage message;
+  v1::TokenBatch* batch = message.mutable_tokens();
+  batch->set_incarnation(link_->incarnation());
+  for (v1::TokenUpdate& update : updates) {
+    if (update.end() != v1::UPDATE_END_NONE) {
+      absl::MutexLock lock(&mutex_);
+      engine_ids_.erase(update.request());
+    }
+    *batch->add_updates() = std::move(update);
+  }
+  return link_->Write(message);
+}
+
+bool Session::WriteHeartbeat(const EngineStatus& status) {
+  reported_ = status;
+  v1::GroupMessage message;
+  v1::Heartbeat* heartbeat = message.mutable_heartbeat();
+  heartbeat->set_steps(status.steps);
+  heartbeat->set_running(status.running);
+  heartbeat->set_waiting(status.waiting);
+  heartbeat->set_free_pages(status.free_pages);
+  heartbeat->set_pages(status.pages);
+  return link_->Write(message);
+}
+
+void Session::SayGoodbye(const absl::Status& status) {
+  v1::GroupMessage message;
+  message.mutable_goodbye()->set_code(static_cast<int>(status.code()));
+  message.mutable_goodbye()->set_message(std::string(status.message()));
+  if (!link_->Write(message)) LogDebug("the coordinator left before the goodbye");
+}
+
+}  // namespace trireme
