@@ -7,6 +7,8 @@ namespace trireme {
 
 int RunDetokenize(int argc, char** argv);
 int RunRender(int argc, char** argv);
+int RunShard(int argc, char** argv);
 int RunTokenize(int argc, char** argv);
+int RunVerify(int argc, char** argv);
 
 }  // namespace trireme

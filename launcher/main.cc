@@ -19,6 +19,8 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"shard", RunShard, "cut a checkpoint into one file a rank"},
+    {"verify", RunVerify, "compare shards with their checksums"},
     {"tokenize", RunTokenize, "texts to token ids"},
     {"detokenize", RunDetokenize, "token ids to texts"},
     {"render", RunRender, "conversations to prompts"},

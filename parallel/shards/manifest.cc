@@ -275,9 +275,10 @@ absl::Status CheckCompanions(const std::string& directory, const v1::ShardManife
     TRI_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxCompanionBytes));
     if (Sha256Hex(text) != file.sha256()) {
       return absl::DataLossError(absl::StrFormat(
-          "%s is not the file that was sharded: expected %d bytes with SHA-256 %s; found %d bytes "
-          "with %s; restore it, or shard the checkpoint again",
-          path, file.bytes(), file.sha256(), text.size(), Sha256Hex(text)));
+          "%s is not the file that %s lists: expected %d bytes with SHA-256 %s; found %d bytes "
+          "with %s; the manifest is of another model, or the file changed: restore them, or shard "
+          "the checkpoint again",
+          path, kManifestName, file.bytes(), file.sha256(), text.size(), Sha256Hex(text)));
     }
   }
   return absl::OkStatus();

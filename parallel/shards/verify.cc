@@ -42,25 +42,21 @@ struct ChunkCheck {
 // What the threads share.
 class Findings {
  public:
-  Findings(VerifyReport& report, const VerifyOptions& options, uint64_t bytes_total)
-      : report_(report), options_(options), progress_{0, bytes_total} {}
-
   void Add(Damage damage) {
     absl::MutexLock lock(&mutex_);
-    report_.damage.push_back(std::move(damage));
+    damage_.push_back(std::move(damage));
   }
-  void Advance(uint64_t bytes) {
+  std::vector<Damage> Take() {
     absl::MutexLock lock(&mutex_);
-    report_.bytes += bytes;
-    progress_.bytes_done += bytes;
-    options_.progress(progress_);
+    return std::move(damage_);
   }
+  void Advance(uint64_t bytes) { bytes_ += bytes; }
+  uint64_t bytes() const { return bytes_; }
 
  private:
   absl::Mutex mutex_;
-  VerifyReport& report_ ABSL_GUARDED_BY(mutex_);
-  const VerifyOptions& options_;
-  VerifyProgress progress_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Damage> damage_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<uint64_t> bytes_{0};
 };
 
 void CheckChunk(const ChunkCheck& check, std::span<std::byte> buffer, Findings& findings) {
@@ -139,15 +135,25 @@ void CheckSurroundings(const std::string& directory, const v1::ShardManifest& ma
   }
 }
 
-void RunChecks(const std::vector<ChunkCheck>& checks, int threads, Findings& findings) {
+void RunChecks(const std::vector<ChunkCheck>& checks, const VerifyOptions& options,
+               Findings& findings) {
+  uint64_t total = 0;
+  for (const ChunkCheck& check : checks) total += check.bytes;
   std::atomic<size_t> next{0};
-  const auto work = [&] {
+  const auto work = [&](const std::function<void()>& after) {
     std::vector<std::byte> buffer(kBufferBytes);
-    for (size_t i = next++; i < checks.size(); i = next++) CheckChunk(checks[i], buffer, findings);
+    for (size_t i = next++; i < checks.size(); i = next++) {
+      CheckChunk(checks[i], buffer, findings);
+      after();
+    }
   };
-  std::vector<std::jthread> workers;
-  for (int i = 1; i < threads; ++i) workers.emplace_back(work);
-  work();
+  const auto report = [&] { options.progress({findings.bytes(), total}); };
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 1; i < options.threads; ++i) workers.emplace_back(work, [] {});
+    work(report);
+  }
+  report();
 }
 
 absl::StatusOr<std::vector<const v1::RankFile*>> Selected(const v1::ShardManifest& manifest,
@@ -179,16 +185,16 @@ absl::StatusOr<VerifyReport> VerifyShards(const std::string& directory,
   report.mesh_ranks = MeshOf(manifest.set()).ranks();
   std::vector<std::unique_ptr<ListedFile>> files;
   std::vector<ChunkCheck> checks;
-  uint64_t total = 0;
   for (const v1::RankFile* listed : selected) {
     report.ranks.push_back(static_cast<int>(listed->rank()));
     files.push_back(std::make_unique<ListedFile>(OpenListed(directory, manifest, *listed, report)));
     if (!files.back()->descriptor.open()) continue;
     AppendChecks(*listed, *files.back(), checks);
-    total += listed->bytes() - listed->header_bytes();
   }
-  Findings findings(report, options, total);
-  RunChecks(checks, options.threads, findings);
+  Findings findings;
+  RunChecks(checks, options, findings);
+  report.bytes = findings.bytes();
+  for (Damage& damage : findings.Take()) report.damage.push_back(std::move(damage));
   CheckSurroundings(directory, manifest, report);
   std::sort(report.damage.begin(), report.damage.end(), [](const Damage& a, const Damage& b) {
     return std::tie(a.file, a.offset) < std::tie(b.file, b.offset);

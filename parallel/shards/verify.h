@@ -21,7 +21,7 @@ struct VerifyProgress {
 struct VerifyOptions {
   std::vector<int> ranks;  // only these files; empty for all that the manifest lists
   int threads = 2;
-  // Called every few megabytes, one call at a time, from any thread.
+  // Called after chunks, on the caller's thread.
   std::function<void(const VerifyProgress&)> progress = [](const VerifyProgress&) {};
 };
 
