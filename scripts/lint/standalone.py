@@ -1,4 +1,4 @@
-"""Compiles each header alone, with the flags of its neighbours, and remembers which ones passed.
+"""Compiles headers alone, with the flags of its neighbours, and remembers which ones passed.
 
 A header that needs another one included first is a trap for whoever includes it next. The verdict depends only
 on the header, the project headers it reaches, the flags and the compiler, so it is cached by their hash.
@@ -14,18 +14,27 @@ import subprocess
 _JOBS = 2
 
 
+def _compilations(root, build):
+    """(file, entry) of compile_commands.json for each file of the tree; generated code is left out."""
+    path = build / "compile_commands.json"
+    for entry in json.loads(path.read_text()) if path.exists() else []:
+        file = pathlib.Path(entry["file"])
+        if file.is_relative_to(root) and not file.is_relative_to(build):
+            yield file.relative_to(root).as_posix(), entry
+
+
+def compiled_files(root, build):
+    return {file for file, _ in _compilations(root, build)}
+
+
 class Flags:
     """Compiler and flags for a folder, from compile_commands.json."""
 
     def __init__(self, root, build):
         self._by_folder = {}
-        path = build / "compile_commands.json"
-        for entry in json.loads(path.read_text()) if path.exists() else []:
-            try:
-                folder = pathlib.Path(entry["file"]).relative_to(root).parent.as_posix()
-            except ValueError:
-                continue  # generated code
-            self._by_folder.setdefault(folder, (entry["directory"], _syntax_only(entry["command"], root, build)))
+        for file, entry in _compilations(root, build):
+            folder = file.rpartition("/")[0]
+            self._by_folder.setdefault(folder, (entry["directory"], _syntax_only(entry["command"])))
 
     def of(self, header):
         """(directory, arguments) of the nearest folder that compiles something, or None."""
@@ -46,7 +55,7 @@ def _common_parts(folder, header):
     return count
 
 
-def _syntax_only(command, root, build):
+def _syntax_only(command):
     words, kept = shlex.split(command), []
     while words and words[0].endswith("ccache"):
         words.pop(0)
