@@ -171,12 +171,12 @@ class CpuOps final : public Ops {
   }
 
   // Several tasks a thread, so that a late one does not hold up the verb; a multiple of the
-  // kernels' four rows.
+  // kernels' eight rows.
   int64_t RowsPerTask(int64_t outputs, int64_t work) const {
     const int64_t tasks =
         std::clamp<int64_t>(work / kSmallWork, 1, 8 * static_cast<int64_t>(pool_.threads()));
     if (pool_.threads() == 1) return outputs;
-    return ((outputs + tasks - 1) / tasks + 3) / 4 * 4;
+    return ((outputs + tasks - 1) / tasks + 7) / 8 * 8;
   }
 
   static cpu::AttentionTile SingleHead(const AttentionShape& shape, int64_t head) {

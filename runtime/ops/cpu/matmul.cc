@@ -10,12 +10,14 @@
 // A tile is kRows weight rows × T tokens; each (row, token) has its own 16 lanes, so neither the
 // tile's shape nor the batch can change a result.
 #include <algorithm>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/ops/cpu/matmul.cc"
 #include "runtime/ops/cpu/targets.h"
 // Highway re-includes this file once a target; order matters.
 #include "hwy/foreach_target.h"
+#include "runtime/ops/cpu/decode-inl.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
 #include "runtime/ops/cpu/weights-inl.h"
@@ -25,18 +27,37 @@ namespace trireme::cpu::HWY_NAMESPACE {
 #if TRI_CPU_KERNELS
 namespace {
 
-// Rows are handled in fours (the last group repeats its last row and drops the copies).
-constexpr int kRows = 4;
-// Accumulators that fit the registers: 32 of 512 bits hold 4 × 6 tiles; 16 of 256 bits hold 2 × 2
-// Lanes.
+// Rows are handled in groups (the last one repeats its last row and drops the copies).
+constexpr int kRows = kParts == 1 ? 8 : 4;
+// Accumulators that fit the registers: 32 of 512 bits hold tiles of 8 × 3 and 4 × 6, 16 of 256 bits
+// those of 4 × 1 and 2 × 3.
 constexpr int kMaxTileTokens = kParts == 1 ? 6 : 3;
 constexpr int kMaxDirectTokens = kParts == 1 ? 4 : 2;
 // Rows that run through the inner loop together.
-constexpr int RowsAtOnce(int tokens) { return kParts == 1 || tokens == 1 ? kRows : 2; }
+constexpr int RowsAtOnce(int tokens) {
+  if (kParts == 1) return tokens <= 3 ? 8 : 4;
+  return tokens == 1 ? 4 : 2;
+}
 // A panel stays within half of a usual second-level cache.
 constexpr int64_t kPanelFloats = 128 * 1024;
 
-// Four weight rows; column c of x meets column c + offset.
+// How far ahead of the multiplication weights are asked for: the processor's own prefetch restarts
+// at each row, and rows are as short as 360 bytes.
+constexpr int64_t kPrefetchBytes = 16384;
+template <class W>
+constexpr int64_t kUnitBytes = W::kBlockBytes / W::kUnitsPerBlock;
+
+// Asks for kBytes from `from` to be brought to the second-level cache (the first has few ways, and
+// rows a power of two apart compete for them).
+template <int64_t kBytes>
+HWY_INLINE void Prefetch(const uint8_t* from) {
+  for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + line, 0, 2);
+}
+
+// Rows of a panel: fp32, and in the cache already.
+struct PanelWeights : F32Weights {};
+
+// A group of weight rows; column c of x meets column c + offset.
 struct RowGroup {
   const uint8_t* row[kRows];
   int64_t offset;
@@ -61,29 +82,42 @@ HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x, R
   }
   const int64_t begin = leaf.begin + w.offset;
   const uint8_t* rows[R];
-  const float* tokens[T];
   for (int r = 0; r < R; ++r) rows[r] = LeafRow<W>(w.row[first_row + r], begin);
-  for (int t = 0; t < T; ++t) tokens[t] = x.row[t] + leaf.begin;
-  int64_t unit = W::kElementBytes > 0 ? 0 : begin / W::kUnit;
+  const int64_t first = W::kElementBytes > 0 ? 0 : begin / W::kUnit;
   constexpr int kPieces = static_cast<int>(W::kUnit / 16);
-  int64_t k = 0;
-  for (; k + W::kUnit <= leaf.size(); k += W::kUnit, ++unit) {
-    for (int r = 0; r < R; ++r) {
-      Lanes weights[kPieces];
-      W::Decode(rows[r], unit, weights);
-      for (int piece = 0; piece < kPieces; ++piece) {
-        for (int t = 0; t < T; ++t) {
-          MulAdd(weights[piece], LoadLanes(tokens[t] + k + 16 * piece), sum[r][t]);
+  // Rows of a group follow each other in memory, so that what comes next in all of them together is
+  // one stream.
+  const uint8_t* ahead = rows[0] + kPrefetchBytes + first * R * kUnitBytes<W>;
+  HWY_ALIGN float scales[kScaleFloats<R>];
+  const int64_t end = first + leaf.size() / W::kUnit;
+  int64_t k = leaf.begin;
+  for (int64_t chunk = first; chunk < end;) {
+    const int64_t chunk_end = W::kScales == 0 ? end : std::min(chunk + kScaleUnits, end);
+    W::template Prepare<R>(rows, chunk, chunk_end - chunk, scales);
+    for (int64_t unit = chunk; unit < chunk_end; ++unit, k += W::kUnit) {
+      if constexpr (T <= kMaxDirectTokens && !std::is_same_v<W, PanelWeights>) {
+        Prefetch<R * kUnitBytes<W>>(ahead);
+        ahead += R * kUnitBytes<W>;
+      }
+      for (int r = 0; r < R; ++r) {
+        Lanes weights[kPieces];
+        W::Decode(rows[r], unit, ScalesOf<W, R>(scales, chunk, unit, r), weights);
+        for (int piece = 0; piece < kPieces; ++piece) {
+          for (int t = 0; t < T; ++t) {
+            MulAdd(weights[piece], LoadLanes(x.row[t] + k + 16 * piece), sum[r][t]);
+          }
         }
       }
     }
+    chunk = chunk_end;
   }
   if constexpr (W::kElementBytes > 0) {
-    const int64_t left = leaf.size() - k;
+    const int64_t left = leaf.size() % 16;
     if (left == 0) return;
+    const int64_t done = leaf.size() - left;
     for (int r = 0; r < R; ++r) {
-      const Lanes weights = DecodeTail<W>(rows[r] + k * W::kElementBytes, left);
-      for (int t = 0; t < T; ++t) MulAdd(weights, LoadLanes(tokens[t] + k, left), sum[r][t]);
+      const Lanes weights = DecodeTail<W>(rows[r] + done * W::kElementBytes, left);
+      for (int t = 0; t < T; ++t) MulAdd(weights, LoadLanes(x.row[t] + k, left), sum[r][t]);
     }
   }
 }
@@ -95,13 +129,15 @@ HWY_INLINE void DotLeaf(const RowGroup& w, const TokenGroup& x, Range leaf, floa
   for (int first = 0; first < kRows; first += kAtOnce) {
     DotRows<W, T, kAtOnce>(w, first, x, leaf, sum);
     for (int t = 0; t < T; ++t) {
-      const V4 totals = Fold(sum[0][t], sum[1][t], sum[2 % kAtOnce][t], sum[3 % kAtOnce][t]);
       float* to = sums + t * kRows + first;
-      if constexpr (kAtOnce == kRows) {
-        hn::StoreU(totals, D4(), to);
-      } else {
+      if constexpr (kAtOnce == 2) {
         const hn::Half<D4> d2;
+        const V4 totals = Fold(sum[0][t], sum[1][t], sum[0][t], sum[1][t]);
         hn::StoreU(hn::LowerHalf(d2, totals), d2, to);
+      } else {
+        for (int r = 0; r < kAtOnce; r += 4) {
+          hn::StoreU(Fold(sum[r][t], sum[r + 1][t], sum[r + 2][t], sum[r + 3][t]), D4(), to + r);
+        }
       }
     }
   }
@@ -120,9 +156,8 @@ HWY_NOINLINE void DotTile(const RowGroup& w, const TokenGroup& x, const LeafSche
   for (const SumStep& step : schedule.steps) {
     float* into = sums + step.into * kLeafFloats;
     const float* from = sums + step.from * kLeafFloats;
-    for (int t = 0; t < T; ++t) {
-      const V4 sum = hn::Add(hn::LoadU(D4(), into + t * kRows), hn::LoadU(D4(), from + t * kRows));
-      hn::StoreU(sum, D4(), into + t * kRows);
+    for (int64_t i = 0; i < kLeafFloats; i += 4) {
+      hn::StoreU(hn::Add(hn::LoadU(D4(), into + i), hn::LoadU(D4(), from + i)), D4(), into + i);
     }
   }
 }
@@ -153,6 +188,15 @@ struct RowSource {
   }
 };
 
+// A whole group is copied without a call: it happens for every few hundred multiplications.
+HWY_INLINE void CopySums(const float* sums, int64_t valid, float* to) {
+  if (valid == kRows) {
+    for (int r = 0; r < kRows; r += 4) hn::StoreU(hn::LoadU(D4(), sums + r), D4(), to + r);
+  } else {
+    std::copy_n(sums, valid, to);
+  }
+}
+
 // All tokens against rows of `source`; outputs start at column `first_output`.
 template <class W, int kMaxTokens>
 void MultiplyRows(const LinearArgs& args, const RowSource& source, int64_t first_output,
@@ -171,7 +215,7 @@ void MultiplyRows(const LinearArgs& args, const RowSource& source, int64_t first
       const int64_t valid = std::min<int64_t>(kRows, source.rows - row);
       for (int64_t t = 0; t < range.size(); ++t) {
         float* to = args.out.template row_as<float>(range.begin + t) + first_output + row;
-        std::copy_n(sums + t * kRows, valid, to);
+        CopySums(sums + t * kRows, valid, to);
       }
     }
   }
@@ -212,7 +256,7 @@ void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
     }
     const RowSource source{reinterpret_cast<const uint8_t*>(panel),
                            stride * static_cast<int64_t>(sizeof(float)), count, offset};
-    MultiplyRows<F32Weights, kMaxTileTokens>(args, source, first, sums);
+    MultiplyRows<PanelWeights, kMaxTileTokens>(args, source, first, sums);
   }
 }
 

@@ -6,9 +6,9 @@
 #include "runtime/ops/cpu/targets.h"
 // Highway re-includes this file once a target; order matters.
 #include "hwy/foreach_target.h"
+#include "runtime/ops/cpu/decode-inl.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
-#include "runtime/ops/cpu/weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -42,7 +42,7 @@ void NormalizeRow(const float* x, const uint8_t* weight, float inverse, int64_t 
   int64_t i = 0;
   for (; i + 16 <= width; i += 16) {
     Lanes scale;
-    W::Decode(weight, i / 16, &scale);
+    W::Decode(weight, i / 16, nullptr, &scale);
     StoreLanes(scaled(LoadLanes(x + i), scale), out + i);
   }
   if (i < width) {

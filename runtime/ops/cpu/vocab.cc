@@ -6,9 +6,9 @@
 #include "runtime/ops/cpu/targets.h"
 // Highway re-includes this file once a target; order matters.
 #include "hwy/foreach_target.h"
+#include "runtime/ops/cpu/decode-inl.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
-#include "runtime/ops/cpu/weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -23,17 +23,17 @@ void EmbedRow(const uint8_t* row, int64_t width, float* out) {
     for (int p = 0; p < kParts; ++p) sum.part[p] = hn::Add(lanes.part[p], hn::Zero(DF()));
     return sum;
   };
-  int64_t i = 0;
-  for (; i + W::kUnit <= width; i += W::kUnit) {
-    Lanes lanes[W::kUnit / 16];
-    W::Decode(row, i / W::kUnit, lanes);
-    for (int64_t p = 0; p < W::kUnit / 16; ++p) StoreLanes(add_zero(lanes[p]), out + i + 16 * p);
-  }
+  const int64_t units = width / W::kUnit;
+  ForEachUnit<W>(row, 0, units, [=](int64_t unit, const Lanes* lanes) HWY_ATTR {
+    float* to = out + unit * W::kUnit;
+    for (int64_t p = 0; p < W::kUnit / 16; ++p) StoreLanes(add_zero(lanes[p]), to + 16 * p);
+  });
   if constexpr (W::kElementBytes > 0) {
-    if (i == width) return;
+    const int64_t left = width % 16;
+    if (left == 0) return;
     HWY_ALIGN float tail[16];
-    StoreLanes(add_zero(DecodeTail<W>(row + i * W::kElementBytes, width - i)), tail);
-    std::copy_n(tail, width - i, out + i);
+    StoreLanes(add_zero(DecodeTail<W>(row + units * 16 * W::kElementBytes, left)), tail);
+    std::copy_n(tail, left, out + units * 16);
   }
 }
 

@@ -1,6 +1,12 @@
 // Stored weights to lanes of fp32, in registers. One reader a type:
 //   kUnit          values decoded at a time (a multiple of 16); rows of block types hold whole
-//   units kElementBytes  for types without blocks, else 0: their rows may begin and end anywhere
+//                  units
+//   kElementBytes  for types without blocks, else 0: their rows may begin and end anywhere
+//   kBlockBytes, kUnitsPerBlock   how far apart units lie
+//   kScales        fp32 scales of a unit
+//   Prepare        brings the scales of up to kScaleUnits units of R rows to fp32 in memory, from
+//                  where Decode broadcasts them: converting a half costs more than decoding the
+//                  nibbles it scales, and is done for sixteen at once. ScalesOf finds them again.
 //   Decode         values [unit * kUnit, + kUnit) of the row, in order
 // decode_row.cc spells out the layouts; the values are the same bits.
 #if defined(TRIREME_RUNTIME_OPS_CPU_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -10,9 +16,7 @@
 #define TRIREME_RUNTIME_OPS_CPU_WEIGHTS_INL_H_
 #endif
 
-#include "runtime/base/check.h"
 #include "runtime/ops/cpu/lanes-inl.h"
-#include "runtime/tensor/dtype.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -50,12 +54,18 @@ HWY_INLINE VF LoadHalves(const uint8_t* from) {
   return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
 }
 
-// One stored half in every lane.
-HWY_INLINE VF BroadcastHalf(const uint8_t* from) {
-  uint16_t bits;
-  std::memcpy(&bits, from, sizeof bits);
-  const hn::Rebind<uint16_t, DF> d16;
-  return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), hn::Set(d16, bits)));
+// Units of a row that Prepare handles at most, and the floats that hold two scales of each. (Blocks
+// of eight units are prepared whole, so that one block more may be touched.)
+inline constexpr int64_t kScaleUnits = 32;
+template <int R>
+inline constexpr int64_t kScaleFloats = 2 * (kScaleUnits + 8) * R;
+
+// Where Prepare, called with `first`, left the scales of `unit` of row `r` of R.
+template <class W, int R>
+HWY_INLINE const float* ScalesOf(const float* scales, int64_t first, int64_t unit, int r) {
+  constexpr int64_t kUnits = W::kUnitsPerBlock;
+  const int64_t i = unit - first / kUnits * kUnits;
+  return scales + ((i / kUnits * R + r) * kUnits + i % kUnits) * W::kScales;
 }
 
 // Low or high nibbles of 16 bytes.
@@ -66,6 +76,12 @@ HWY_INLINE VI Nibbles(VI bytes) {
 }
 
 HWY_INLINE VI Offset(VI q, int32_t offset) { return hn::Sub(q, hn::Set(DI(), offset)); }
+
+HWY_INLINE Lanes ToFloat(const IntLanes& q) {
+  Lanes out;
+  for (int i = 0; i < kParts; ++i) out.part[i] = hn::ConvertTo(DF(), q.part[i]);
+  return out;
+}
 
 HWY_INLINE Lanes Scale(const IntLanes& q, VF scale) {
   Lanes out;
@@ -83,28 +99,58 @@ HWY_INLINE Lanes ScaleAndAdd(const IntLanes& q, VF scale, VF addend) {
   return out;
 }
 
-struct F32Weights {
+template <int64_t kBytes>
+struct ScalarWeights {
   static constexpr int64_t kUnit = 16;
-  static constexpr int64_t kElementBytes = 4;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+  static constexpr int64_t kElementBytes = kBytes;
+  static constexpr int64_t kBlockBytes = 16 * kBytes;
+  static constexpr int64_t kUnitsPerBlock = 1;
+  static constexpr int64_t kScales = 0;
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&)[R], int64_t, int64_t, float*) {}
+};
+
+// Blocks of one unit that begin with kHalves scales.
+template <int64_t kBytes, int64_t kHalves>
+struct SmallBlockWeights {
+  static constexpr int64_t kUnit = 32;
+  static constexpr int64_t kElementBytes = 0;
+  static constexpr int64_t kBlockBytes = kBytes;
+  static constexpr int64_t kUnitsPerBlock = 1;
+  static constexpr int64_t kScales = kHalves;
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], int64_t first, int64_t count,
+                                 float* scales) {
+    HWY_ALIGN uint16_t halves[kScaleUnits * R * kHalves];
+    for (int64_t i = 0; i < count; ++i) {
+      for (int r = 0; r < R; ++r) {
+        std::memcpy(halves + (i * R + r) * kHalves, rows[r] + (first + i) * kBytes,
+                    kHalves * sizeof(uint16_t));
+      }
+    }
+    // The last vector may convert halves that were not filled; their floats are not used.
+    for (int64_t i = 0; i < count * R * kHalves; i += kWidth) {
+      hn::Store(LoadHalves(reinterpret_cast<const uint8_t*>(halves + i)), DF(), scales + i);
+    }
+  }
+};
+
+struct F32Weights : ScalarWeights<4> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float*, Lanes* out) {
     out[0] = LoadLanes(reinterpret_cast<const float*>(row) + unit * 16);
   }
 };
 
-struct F16Weights {
-  static constexpr int64_t kUnit = 16;
-  static constexpr int64_t kElementBytes = 2;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct F16Weights : ScalarWeights<2> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float*, Lanes* out) {
     for (int i = 0; i < kParts; ++i) {
       out[0].part[i] = LoadHalves(row + 32 * unit + 2 * i * kWidth);
     }
   }
 };
 
-struct BF16Weights {
-  static constexpr int64_t kUnit = 16;
-  static constexpr int64_t kElementBytes = 2;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct BF16Weights : ScalarWeights<2> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float*, Lanes* out) {
     const hn::Rebind<uint16_t, DF> d16;
     const auto* from = reinterpret_cast<const uint16_t*>(row) + unit * 16;
     for (int i = 0; i < kParts; ++i) {
@@ -114,10 +160,8 @@ struct BF16Weights {
   }
 };
 
-struct F8E4M3Weights {
-  static constexpr int64_t kUnit = 16;
-  static constexpr int64_t kElementBytes = 1;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct F8E4M3Weights : ScalarWeights<1> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float*, Lanes* out) {
     const IntLanes bytes = LoadBytes(row + unit * 16);
     for (int i = 0; i < kParts; ++i) {
       const VI magnitude = hn::And(bytes.part[i], hn::Set(DI(), 0x7F));
@@ -133,54 +177,76 @@ struct F8E4M3Weights {
   }
 };
 
-struct Q8_0Weights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
-    const uint8_t* block = row + unit * 34;
-    const VF scale = BroadcastHalf(block);
+struct Q8_0Weights : SmallBlockWeights<34, 1> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
+    const uint8_t* block = row + unit * kBlockBytes;
+    const VF scale = hn::Set(DF(), scales[0]);
     out[0] = Scale(LoadSignedBytes(block + 2), scale);
     out[1] = Scale(LoadSignedBytes(block + 18), scale);
   }
 };
 
+// The 16 values that a nibble can stand for, and the look-up of 16 of them: one shuffle in place of
+// a conversion and a multiply-add. Only a register of 16 lanes holds the whole table.
+struct NibbleTable {
+  VF values;
+
+  HWY_INLINE Lanes operator()(VI nibbles) const {
+    Lanes out;
+    out.part[0] = hn::TableLookupLanes(values, hn::IndicesFromVec(DF(), nibbles));
+    return out;
+  }
+};
+
 // 32 values of 4 bits with a scale and an addend: w = scale * q + addend.
-HWY_INLINE void DecodeNibbles(const uint8_t* nibbles, VF scale, VF addend, Lanes* out) {
-  const IntLanes bytes = LoadBytes(nibbles);
-  IntLanes low;
-  IntLanes high;
+HWY_INLINE void DecodeNibbles(const IntLanes& low, const IntLanes& high, VF scale, VF addend,
+                              Lanes* out) {
+  if constexpr (kParts == 1) {
+    const NibbleTable table{hn::MulAdd(hn::Iota(DF(), 0.0f), scale, addend)};
+    out[0] = table(low.part[0]);
+    out[1] = table(high.part[0]);
+  } else {
+    out[0] = ScaleAndAdd(low, scale, addend);
+    out[1] = ScaleAndAdd(high, scale, addend);
+  }
+}
+
+// Low and high nibbles of 16 bytes.
+HWY_INLINE void SplitNibbles(const uint8_t* from, IntLanes& low, IntLanes& high) {
+  const IntLanes bytes = LoadBytes(from);
   for (int i = 0; i < kParts; ++i) {
     low.part[i] = Nibbles<false>(bytes.part[i]);
     high.part[i] = Nibbles<true>(bytes.part[i]);
   }
-  out[0] = ScaleAndAdd(low, scale, addend);
-  out[1] = ScaleAndAdd(high, scale, addend);
 }
 
-struct Q4_0Weights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
-    const uint8_t* block = row + unit * 18;
-    const VF scale = BroadcastHalf(block);
-    const IntLanes bytes = LoadBytes(block + 2);
+struct Q4_0Weights : SmallBlockWeights<18, 1> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
+    const VF scale = hn::Set(DF(), scales[0]);
     IntLanes low;
     IntLanes high;
+    SplitNibbles(row + unit * kBlockBytes + 2, low, high);
+    if constexpr (kParts == 1) {
+      const NibbleTable table{hn::Mul(hn::Iota(DF(), -8.0f), scale)};
+      out[0] = table(low.part[0]);
+      out[1] = table(high.part[0]);
+      return;
+    }
     for (int i = 0; i < kParts; ++i) {
-      low.part[i] = Offset(Nibbles<false>(bytes.part[i]), 8);
-      high.part[i] = Offset(Nibbles<true>(bytes.part[i]), 8);
+      low.part[i] = Offset(low.part[i], 8);
+      high.part[i] = Offset(high.part[i], 8);
     }
     out[0] = Scale(low, scale);
     out[1] = Scale(high, scale);
   }
 };
 
-struct Q4_1Weights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
-    const uint8_t* block = row + unit * 20;
-    DecodeNibbles(block + 4, BroadcastHalf(block), BroadcastHalf(block + 2), out);
+struct Q4_1Weights : SmallBlockWeights<20, 2> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
+    IntLanes low;
+    IntLanes high;
+    SplitNibbles(row + unit * kBlockBytes + 4, low, high);
+    DecodeNibbles(low, high, hn::Set(DF(), scales[0]), hn::Set(DF(), scales[1]), out);
   }
 };
 
@@ -199,12 +265,10 @@ HWY_INLINE void FiveBits(const uint8_t* nibbles, const uint8_t* fifth_bits, IntL
   }
 }
 
-struct Q5_0Weights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
-    const uint8_t* block = row + unit * 22;
-    const VF scale = BroadcastHalf(block);
+struct Q5_0Weights : SmallBlockWeights<22, 1> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
+    const uint8_t* block = row + unit * kBlockBytes;
+    const VF scale = hn::Set(DF(), scales[0]);
     IntLanes q[2];
     FiveBits(block + 6, block + 2, q);
     for (int half = 0; half < 2; ++half) {
@@ -214,13 +278,11 @@ struct Q5_0Weights {
   }
 };
 
-struct Q5_1Weights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
-    const uint8_t* block = row + unit * 24;
-    const VF scale = BroadcastHalf(block);
-    const VF addend = BroadcastHalf(block + 2);
+struct Q5_1Weights : SmallBlockWeights<24, 2> {
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
+    const uint8_t* block = row + unit * kBlockBytes;
+    const VF scale = hn::Set(DF(), scales[0]);
+    const VF addend = hn::Set(DF(), scales[1]);
     IntLanes q[2];
     FiveBits(block + 8, block + 4, q);
     out[0] = ScaleAndAdd(q[0], scale, addend);
@@ -228,22 +290,55 @@ struct Q5_1Weights {
   }
 };
 
-// Scale and negated minimum of one group of 32 in a block of Q4_K or Q5_K.
-struct GroupScale {
-  VF scale;
-  VF addend;
-};
-HWY_INLINE GroupScale LoadGroupScale(const uint8_t* block, int64_t group) {
-  const uint8_t* packed = block + 4;
-  int scale = packed[group] & 63;
-  int minimum = packed[group + 4] & 63;
-  if (group >= 4) {
-    scale = (packed[group + 4] & 0xF) | ((packed[group - 4] >> 6) << 4);
-    minimum = (packed[group + 4] >> 4) | ((packed[group] >> 6) << 4);
+// Blocks of eight units with two scales each; Derived::BlockScales brings one block's to fp32.
+template <int64_t kBytes, class Derived>
+struct LargeBlockWeights {
+  static constexpr int64_t kUnit = 32;
+  static constexpr int64_t kElementBytes = 0;
+  static constexpr int64_t kBlockBytes = kBytes;
+  static constexpr int64_t kUnitsPerBlock = 8;
+  static constexpr int64_t kScales = 2;
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], int64_t first, int64_t count,
+                                 float* scales) {
+    const int64_t first_block = first / 8;
+    const int64_t end_block = (first + count + 7) / 8;
+    for (int64_t block = first_block; block < end_block; ++block) {
+      for (int r = 0; r < R; ++r) {
+        StoreLanes(Derived::BlockScales(rows[r] + block * kBytes),
+                   scales + ((block - first_block) * R + r) * 16);
+      }
+    }
   }
-  const DF d;
-  return {hn::Mul(BroadcastHalf(block), hn::Set(d, static_cast<float>(scale))),
-          hn::Neg(hn::Mul(BroadcastHalf(block + 2), hn::Set(d, static_cast<float>(minimum))))};
+};
+
+// Scale and negated minimum of the eight groups of a block of Q4_K or Q5_K, alternating.
+HWY_INLINE Lanes GroupScales(const uint8_t* block) {
+  uint32_t packed[3];
+  std::memcpy(packed, block + 4, sizeof packed);
+  constexpr uint32_t kLow6 = 0x3F3F3F3F;
+  constexpr uint32_t kLow4 = 0x0F0F0F0F;
+  constexpr uint32_t kLow2 = 0x03030303;
+  const uint32_t scales[2] = {packed[0] & kLow6,
+                              (packed[2] & kLow4) | (((packed[0] >> 6) & kLow2) << 4)};
+  const uint32_t minima[2] = {packed[1] & kLow6,
+                              ((packed[2] >> 4) & kLow4) | (((packed[1] >> 6) & kLow2) << 4)};
+  HWY_ALIGN uint8_t alternating[16];
+  for (int i = 0; i < 8; ++i) {
+    alternating[2 * i] = static_cast<uint8_t>(scales[i / 4] >> (i % 4 * 8));
+    alternating[2 * i + 1] = static_cast<uint8_t>(minima[i / 4] >> (i % 4 * 8));
+  }
+  // {d, -dmin} in every pair of lanes: the sign bit of the second half is flipped.
+  uint32_t pair;
+  std::memcpy(&pair, block, sizeof pair);
+  const hn::Rebind<uint16_t, DF> d16;
+  const hn::RepartitionToWide<decltype(d16)> d32;
+  const auto halves =
+      hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), hn::Set(d32, pair ^ 0x80000000u));
+  const VF factors = hn::PromoteTo(DF(), halves);
+  Lanes out = ToFloat(LoadBytes(alternating));
+  for (VF& part : out.part) part = hn::Mul(part, factors);
+  return out;
 }
 
 // Nibbles of group `group` of 32: pairs of groups share 32 bytes.
@@ -258,25 +353,22 @@ HWY_INLINE void GroupNibbles(const uint8_t* nibbles, int64_t group, IntLanes* q)
   }
 }
 
-struct Q4_KWeights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct Q4_KWeights : LargeBlockWeights<144, Q4_KWeights> {
+  static HWY_INLINE Lanes BlockScales(const uint8_t* block) { return GroupScales(block); }
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
     const uint8_t* block = row + unit / 8 * 144;
-    const GroupScale group = LoadGroupScale(block, unit % 8);
     IntLanes q[2];
     GroupNibbles(block + 16, unit % 8, q);
-    out[0] = ScaleAndAdd(q[0], group.scale, group.addend);
-    out[1] = ScaleAndAdd(q[1], group.scale, group.addend);
+    DecodeNibbles(q[0], q[1], hn::Set(DF(), scales[0]), hn::Set(DF(), scales[1]), out);
   }
 };
 
-struct Q5_KWeights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct Q5_KWeights : LargeBlockWeights<176, Q5_KWeights> {
+  static HWY_INLINE Lanes BlockScales(const uint8_t* block) { return GroupScales(block); }
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
     const uint8_t* block = row + unit / 8 * 176;
-    const GroupScale group = LoadGroupScale(block, unit % 8);
+    const VF scale = hn::Set(DF(), scales[0]);
+    const VF addend = hn::Set(DF(), scales[1]);
     IntLanes q[2];
     GroupNibbles(block + 48, unit % 8, q);
     const VI mask = hn::Set(DI(), 1 << (unit % 8));
@@ -287,23 +379,27 @@ struct Q5_KWeights {
             hn::IfThenElseZero(hn::Eq(hn::And(bits.part[i], mask), mask), hn::Set(DI(), 16));
         q[half].part[i] = hn::Or(q[half].part[i], fifth);
       }
-      out[half] = ScaleAndAdd(q[half], group.scale, group.addend);
+      out[half] = ScaleAndAdd(q[half], scale, addend);
     }
   }
 };
 
-struct Q6_KWeights {
-  static constexpr int64_t kUnit = 32;
-  static constexpr int64_t kElementBytes = 0;
-  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, Lanes* out) {
+struct Q6_KWeights : LargeBlockWeights<210, Q6_KWeights> {
+  static HWY_INLINE Lanes BlockScales(const uint8_t* block) {
+    const hn::Rebind<uint16_t, DF> d16;
+    uint16_t half;
+    std::memcpy(&half, block + 208, sizeof half);
+    const VF d =
+        hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), hn::Set(d16, half)));
+    return Scale(LoadSignedBytes(block + 192), d);
+  }
+  static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
     const uint8_t* block = row + unit / 8 * 210;
     const int64_t half_block = unit % 8 / 4;
     const int64_t quarter = unit % 4;
     const uint8_t* low = block + half_block * 64 + quarter % 2 * 32;
     const uint8_t* high = block + 128 + half_block * 32;
-    const VF d = BroadcastHalf(block + 208);
     for (int half = 0; half < 2; ++half) {
-      const auto group_scale = static_cast<int8_t>(block[192 + unit % 8 * 2 + half]);
       const IntLanes nibbles = LoadBytes(low + 16 * half);
       IntLanes q = LoadBytes(high + 16 * half);
       for (int i = 0; i < kParts; ++i) {
@@ -313,76 +409,10 @@ struct Q6_KWeights {
             quarter < 2 ? Nibbles<false>(nibbles.part[i]) : Nibbles<true>(nibbles.part[i]);
         q.part[i] = Offset(hn::Or(lower, hn::ShiftLeft<4>(upper)), 32);
       }
-      out[half] = Scale(q, hn::Mul(d, hn::Set(DF(), static_cast<float>(group_scale))));
+      out[half] = Scale(q, hn::Set(DF(), scales[half]));
     }
   }
 };
-
-// Calls body(reader) with the reader of `dtype`: the one place where a tag becomes a type.
-template <class Body>
-HWY_INLINE void WithWeights(DType dtype, const Body& body) {
-  switch (dtype) {
-    case DType::kF32:
-      return body(F32Weights());
-    case DType::kF16:
-      return body(F16Weights());
-    case DType::kBF16:
-      return body(BF16Weights());
-    case DType::kF8E4M3:
-      return body(F8E4M3Weights());
-    case DType::kQ8_0:
-      return body(Q8_0Weights());
-    case DType::kQ4_0:
-      return body(Q4_0Weights());
-    case DType::kQ4_1:
-      return body(Q4_1Weights());
-    case DType::kQ5_0:
-      return body(Q5_0Weights());
-    case DType::kQ5_1:
-      return body(Q5_1Weights());
-    case DType::kQ4_K:
-      return body(Q4_KWeights());
-    case DType::kQ5_K:
-      return body(Q5_KWeights());
-    case DType::kQ6_K:
-      return body(Q6_KWeights());
-    case DType::kI32:
-      break;
-  }
-  TRI_CHECK(false) << Name(dtype) << " is not a weight type";
-}
-
-// `count` < 16 values of a type without blocks, starting at value 0 of `from`, padded with zeros.
-template <class W>
-HWY_INLINE Lanes DecodeTail(const uint8_t* from, int64_t count) {
-  static_assert(W::kElementBytes > 0 && W::kUnit == 16);
-  HWY_ALIGN uint8_t padded[64] = {};
-  std::copy_n(from, count * W::kElementBytes, padded);
-  Lanes out;
-  W::Decode(padded, 0, &out);
-  return out;
-}
-
-// Columns [columns) of a stored row to memory. Those of block types begin and end on units; for the
-// others the last store is padded with zeros to 16 values.
-template <class W>
-HWY_INLINE void DecodeColumns(const uint8_t* row, Range columns, float* out) {
-  int64_t unit = 0;
-  if constexpr (W::kElementBytes > 0) {
-    row += columns.begin * W::kElementBytes;
-  } else {
-    unit = columns.begin / W::kUnit;
-  }
-  int64_t left = columns.size();
-  for (; left >= W::kUnit; left -= W::kUnit, ++unit, out += W::kUnit) {
-    Lanes lanes[W::kUnit / 16];
-    W::Decode(row, unit, lanes);
-    for (int64_t i = 0; i < W::kUnit / 16; ++i) StoreLanes(lanes[i], out + 16 * i);
-  }
-  if constexpr (W::kElementBytes > 0) {
-    if (left > 0) StoreLanes(DecodeTail<W>(row + unit * 16 * W::kElementBytes, left), out);
-  }
-}
 
 #endif
 }  // namespace trireme::cpu::HWY_NAMESPACE

@@ -1,0 +1,139 @@
+// Linear by weight type, at shapes of SmolLM2-135M and of a Llama with 1B parameters. Besides time,
+// each row says which share of the machine's measured limits it reached: `of_read` (bytes of
+// weights read, against a plain read loop: what bounds decode) and `of_fma` (operations, against a
+// register FMA loop: what bounds prefill). The weights of a row are a ring of copies larger than
+// the caches, as the layers of a model are.
+//
+//   ops_bench [--threads=N] [--target=AVX2|AVX3] [Google Benchmark's flags]
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "benchmark/benchmark.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/ops/ops.h"
+#include "tests/bench/machine_limits.h"
+
+namespace trireme {
+namespace {
+
+struct Setting {
+  Ops* ops = nullptr;
+  Tensor* ring = nullptr;
+  MachineLimits limits;
+};
+
+struct MatrixShape {
+  const char* name;
+  int64_t outputs;
+  int64_t width;
+};
+
+constexpr MatrixShape kShapes[] = {
+    {"smollm2_q", 576, 576}, {"smollm2_up", 1536, 576}, {"smollm2_down", 576, 1536},
+    {"1b_up", 8192, 2048},   {"1b_down", 2048, 8192},
+};
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                            DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+constexpr int64_t kTokens[] = {1, 2, 4, 8, 64, 512};
+constexpr int64_t kRingBytes = 256 << 20;
+
+// Bytes that every type can read as weights: any bytes decode to something, and these give neither
+// subnormal nor huge scales, which would distort the time.
+Tensor RingOfWeights() {
+  Tensor tensor(DType::kF8E4M3, Shape{kRingBytes});
+  std::minstd_rand random(1);
+  for (std::byte& byte : tensor.view().span<std::byte>()) {
+    byte = static_cast<std::byte>(0x20 + random() % 0x1F);
+  }
+  return tensor;
+}
+
+void RunLinear(benchmark::State& state, const Setting& setting, DType dtype,
+               const MatrixShape& shape, int64_t tokens) {
+  const int64_t matrix_bytes = shape.outputs * RowBytes(dtype, shape.width);
+  const int64_t copies = kRingBytes / matrix_bytes;
+  const ConstTensorView ring(setting.ring->view().data, dtype,
+                             Shape{copies * shape.outputs, shape.width});
+  Tensor x(DType::kF32, Shape{tokens, shape.width});
+  std::ranges::fill(x.view().span<float>(), 0.5f);
+  Tensor out(DType::kF32, Shape{tokens, shape.outputs});
+  int64_t copy = 0;
+  for (auto _ : state) {
+    const Range rows{copy * shape.outputs, (copy + 1) * shape.outputs};
+    setting.ops->Linear(x.view(), ring.Rows(rows), out.view());
+    copy = (copy + 1) % copies;
+  }
+  const auto calls = static_cast<double>(state.iterations());
+  const double bytes = calls * static_cast<double>(matrix_bytes);
+  const double operations = calls * 2 * static_cast<double>(tokens * shape.outputs * shape.width);
+  using benchmark::Counter;
+  state.counters["bytes/s"] = Counter(bytes, Counter::kIsRate, Counter::kIs1000);
+  state.counters["FLOP/s"] = Counter(operations, Counter::kIsRate, Counter::kIs1000);
+  state.counters["of_read"] =
+      Counter(bytes / setting.limits.read_bytes_per_second, Counter::kIsRate);
+  state.counters["of_fma"] =
+      Counter(operations / setting.limits.flops_per_second, Counter::kIsRate);
+}
+
+void RegisterAll(const Setting& setting) {
+  for (const MatrixShape& shape : kShapes) {
+    for (const DType dtype : kTypes) {
+      if (shape.width % Traits(dtype).block_elements != 0) continue;
+      for (const int64_t tokens : kTokens) {
+        const std::string name = std::string("Linear/") + shape.name + "/" +
+                                 std::string(Name(dtype)) + "/" + std::to_string(tokens);
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+          RunLinear(state, setting, dtype, shape, tokens);
+        })->UseRealTime();
+      }
+    }
+  }
+}
+
+// Takes `--name=value` out of the arguments; `fallback` when absent.
+std::string TakeFlag(int& argc, char** argv, std::string_view name, std::string fallback) {
+  const std::string prefix = "--" + std::string(name) + "=";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (!argument.starts_with(prefix)) continue;
+    fallback = argument.substr(prefix.size());
+    std::copy(argv + i + 1, argv + argc, argv + i);
+    --argc;
+    break;
+  }
+  return fallback;
+}
+
+int Main(int argc, char** argv) {
+  const std::string threads_flag =
+      TakeFlag(argc, argv, "threads", std::to_string(AvailableCores()));
+  const int threads = std::max(1, std::atoi(threads_flag.c_str()));
+  const std::string target = TakeFlag(argc, argv, "target", "");
+  auto ops = MakeCpuOps({.threads = threads, .target = target});
+  if (!ops.ok()) {
+    std::fprintf(stderr, "%s\n", ops.status().ToString().c_str());
+    return 2;
+  }
+  Tensor ring = RingOfWeights();
+  const Setting setting{ops->get(), &ring, MeasureLimits(threads)};
+  std::fprintf(stderr, "%s, %d threads: read %.1f GB/s, fma %.1f GFLOP/s\n", (*ops)->name().c_str(),
+               threads, setting.limits.read_bytes_per_second * 1e-9,
+               setting.limits.flops_per_second * 1e-9);
+  RegisterAll(setting);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+}  // namespace trireme
+
+int main(int argc, char** argv) { return trireme::Main(argc, argv); }
