@@ -11,8 +11,10 @@
 #include "launcher/group/launch_environment.h"
 #include "parallel/comm/flight_ring.h"
 #include "parallel/comm/mpi_comm.h"
+#include "parallel/group/doorbell.h"
 #include "parallel/group/group_executor.h"
 #include "parallel/group/start.h"
+#include "parallel/group/watch.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
@@ -107,6 +109,15 @@ absl::StatusOr<int64_t> LeastOf(Communicator& world, int64_t mine, Deadline dead
   return least;
 }
 
+// On the watch thread. A rank that is gone cannot be waited for, so the process ends here, and with
+// it the MPI job.
+void EndWithVerdict(const Verdict& verdict) {
+  LogError("rank lost", {{"reason", verdict.reason}, {"found_by", verdict.found_by}});
+  std::fprintf(stderr, "%s\n", verdict.dump.c_str());
+  std::fflush(nullptr);
+  _exit(kExitRankLost);
+}
+
 }  // namespace
 
 struct GroupSession::State {
@@ -120,12 +131,15 @@ struct GroupSession::State {
   std::unique_ptr<MpiSession> mpi;
   std::unique_ptr<Communicator> world;
   std::unique_ptr<Communicator> stage_comm;
+  std::unique_ptr<Doorbell> doorbell;
+  std::unique_ptr<Watch> watch;
   GroupLinks links;
   std::unique_ptr<Stage> stage;    // until it is handed to the executor or the follower's loop
   std::unique_ptr<Engine> engine;  // leader only
 
   absl::Status Join();
   absl::Status Build();
+  absl::Status StartWatch();
   absl::Status MakeStage(StageParts parts);
   void MakeEngine();
 };
@@ -158,15 +172,27 @@ absl::Status GroupSession::State::Build() {
     const Place place = check->parts.extent.place;
     TRI_ASSIGN_OR_RETURN(stage_comm, world->Split(place.stage, place.shard, deadline));
     TRI_RETURN_IF_ERROR(TestTransport(*world, *stage_comm, deadline));
-    links = {.world = world.get(),
-             .stage = stage_comm.get(),
-             .wake_followers = [] {},
-             .sleep = [](Deadline) { usleep(200); },
-             .step_timeout_ms = options.step_timeout_ms};
     TRI_ASSIGN_OR_RETURN(pages, LeastOf(*world, pages, deadline));
+    TRI_RETURN_IF_ERROR(StartWatch());
   }
   TRI_RETURN_IF_ERROR(MakeStage(std::move(check->parts)));
   if (rank == kLeaderRank) MakeEngine();
+  return absl::OkStatus();
+}
+
+absl::Status GroupSession::State::StartWatch() {
+  TRI_ASSIGN_OR_RETURN(doorbell, Doorbell::Open(*world));
+  WatchOptions watch_options;
+  watch_options.hang_timeout = std::chrono::milliseconds(options.hang_timeout_ms);
+  TRI_ASSIGN_OR_RETURN(watch, Watch::Start(*world, ring, watch_options, EndWithVerdict));
+  links = {
+      .world = world.get(),
+      .stage = stage_comm.get(),
+      .wake_followers = [this] { doorbell->RingOthers(); },
+      .sleep = [this](Deadline deadline) { doorbell->Wait(deadline); },
+      .begin_step = [this](uint64_t step, Deadline deadline) { watch->BeginStep(step, deadline); },
+      .end_step = [this] { watch->EndStep(); },
+      .step_timeout_ms = options.step_timeout_ms};
   return absl::OkStatus();
 }
 
@@ -242,7 +268,10 @@ absl::Status GroupSession::Follow() {
 absl::Status GroupSession::Close() {
   state_->engine.reset();
   if (state_->world == nullptr) return absl::OkStatus();
+  // Nobody takes a rank that leaves for one that has stopped.
+  state_->watch->Disarm();
   TRI_RETURN_IF_ERROR(state_->world->Barrier(Deadline::AfterMs(kLeaveTimeoutMs), "leaving"));
+  state_->watch.reset();
   return state_->mpi->Finish(std::chrono::milliseconds(kLeaveTimeoutMs));
 }
 

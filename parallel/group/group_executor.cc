@@ -53,7 +53,9 @@ absl::Status GroupExecutor::SendToFollowers(const StepPlan& plan) {
 }
 
 absl::Status GroupExecutor::Submit(const StepPlan& plan) {
-  links_.world->SetStep(plan.step, Deadline::AfterMs(links_.step_timeout_ms));
+  const Deadline deadline = Deadline::AfterMs(links_.step_timeout_ms);
+  links_.begin_step(plan.step, deadline);
+  links_.world->SetStep(plan.step, deadline);
   if (absl::Status sent = SendToFollowers(plan); !sent.ok()) return Lost(std::move(sent));
   auto result = rank_step_.Run(plan);
   if (!result.ok()) return Lost(result.status());
@@ -65,6 +67,7 @@ absl::StatusOr<StepResult> GroupExecutor::Await(Deadline deadline) {
   if (result_) {
     StepResult result = *std::move(result_);
     result_.reset();
+    links_.end_step();
     return result;
   }
   auto message = links_.world->RecvMessage(rank_step_.sampling_rank(), kMaxEncodedResult, deadline,
@@ -72,6 +75,7 @@ absl::StatusOr<StepResult> GroupExecutor::Await(Deadline deadline) {
   if (!message.ok()) return Lost(message.status());
   auto result = DecodeResult(*message);
   if (!result.ok()) return Lost(result.status());
+  links_.end_step();
   return result;
 }
 
@@ -86,6 +90,7 @@ absl::Status RunFollower(std::unique_ptr<Stage> stage, const GroupLinks& links) 
                          links.world->RecvMessage(kLeader, kMaxEncodedPlan, deadline, "step plan"));
     TRI_ASSIGN_OR_RETURN(const StepPlan plan, DecodePlan(message));
     if (plan.stop) return absl::OkStatus();
+    links.begin_step(plan.step, Deadline::AfterMs(links.step_timeout_ms));
     const auto result = rank_step.Run(plan);
     const bool samples = links.world->rank() == rank_step.sampling_rank();
     if (samples && (!result.ok() || result->has_value())) {
@@ -94,6 +99,7 @@ absl::Status RunFollower(std::unique_ptr<Stage> stage, const GroupLinks& links) 
           kLeader, encoded, Deadline::AfterMs(links.step_timeout_ms), "step result"));
     }
     TRI_RETURN_IF_ERROR(result.status());
+    links.end_step();
   }
 }
 

@@ -25,6 +25,9 @@ struct GroupLinks {
   // only). A wake-up may be lost or false: it only ever saves time.
   std::function<void()> wake_followers;
   std::function<void(Deadline)> sleep;
+  // Around each step of this rank, for whoever watches its deadline.
+  std::function<void(uint64_t step, Deadline)> begin_step;
+  std::function<void()> end_step;
   int64_t step_timeout_ms = 30'000;
 };
 

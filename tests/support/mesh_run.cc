@@ -52,7 +52,9 @@ class Rank {
     return {.world = world_.get(),
             .stage = stage_.get(),
             .wake_followers = [] {},
-            .sleep = [](Deadline) { std::this_thread::yield(); }};
+            .sleep = [](Deadline) { std::this_thread::yield(); },
+            .begin_step = [](uint64_t, Deadline) {},
+            .end_step = [] {}};
   }
 
  private:
