@@ -6,9 +6,12 @@
 namespace trireme {
 
 int RunDetokenize(int argc, char** argv);
+int RunGenerate(int argc, char** argv);
+int RunPerplexity(int argc, char** argv);
 int RunRender(int argc, char** argv);
 int RunShard(int argc, char** argv);
 int RunTokenize(int argc, char** argv);
+int RunWorker(int argc, char** argv);
 int RunVerify(int argc, char** argv);
 
 }  // namespace trireme

@@ -21,6 +21,9 @@ struct Command {
 constexpr Command kCommands[] = {
     {"shard", RunShard, "cut a checkpoint into one file a rank"},
     {"verify", RunVerify, "compare shards with their checksums"},
+    {"generate", RunGenerate, "complete prompts, alone or under mpirun"},
+    {"worker", RunWorker, "one rank of a group that serves a coordinator"},
+    {"perplexity", RunPerplexity, "score token sequences"},
     {"tokenize", RunTokenize, "texts to token ids"},
     {"detokenize", RunDetokenize, "token ids to texts"},
     {"render", RunRender, "conversations to prompts"},
