@@ -1,5 +1,3 @@
-#include "runtime/text/bpe/sources.h"
-
 #include <array>
 #include <optional>
 #include <utility>
@@ -8,6 +6,7 @@
 #include "runtime/base/status_macros.h"
 #include "runtime/text/bpe/byte_level.h"
 #include "runtime/text/bpe/pre_tokenizer.h"
+#include "runtime/text/bpe/sources.h"
 
 namespace trireme {
 namespace {

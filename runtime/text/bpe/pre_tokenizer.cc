@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -18,14 +19,21 @@ namespace {
 constexpr std::string_view kWhiteSpace =
     R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-// PCRE2 counts a step for each backtracking point. The known patterns need at most two a byte
-// (measured on runs of spaces, capitals and newlines); this leaves room without allowing quadratic
-// work.
+// Steps (PCRE2 counts one for each point it comes back to) that a pattern not known to be linear
+// may take. An attempt starts with few and gets four times as many when they do not suffice, so
+// what it took is known within that factor and charged to the whole text's account.
+constexpr uint32_t kFirstSteps = 64;
 constexpr uint64_t kStepsPerByte = 64;
-constexpr uint64_t kMinSteps = 100'000;
+constexpr uint64_t kMinSteps = 10'000;
+// Plain scanning ("a*+") is not counted as steps, so the clock is looked at too, between attempts:
+// each is short until the text has used up many steps.
+constexpr int64_t kMinMilliseconds = 1000;
+constexpr int64_t kMillisecondsPerMiB = 2000;
+constexpr uint32_t kMatchesPerClockCheck = 64;
 constexpr uint32_t kHeapLimitKib = 256 * 1024;
-constexpr size_t kJitStackStart = size_t{32} * 1024;
-constexpr size_t kJitStackMax = size_t{8} * 1024 * 1024;
+
+constexpr std::string_view kLinearPatterns[] = {kGpt2Pattern, kLlama3Pattern, kLlama4Pattern,
+                                                kSingleDigitPattern, kDigitsPattern};
 
 struct FreeCode {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -36,14 +44,16 @@ struct FreeResults {
 struct FreeLimits {
   void operator()(pcre2_match_context* limits) const { pcre2_match_context_free(limits); }
 };
-struct FreeJitStack {
-  void operator()(pcre2_jit_stack* stack) const { pcre2_jit_stack_free(stack); }
-};
 
 std::string Pcre2Message(int code) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(code, text.data(), text.size());
   return reinterpret_cast<const char*>(text.data());
+}
+
+bool IsLinear(std::string_view pattern) {
+  return std::find(std::begin(kLinearPatterns), std::end(kLinearPatterns), pattern) !=
+         std::end(kLinearPatterns);
 }
 
 PCRE2_SPTR AsUnits(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
@@ -60,21 +70,25 @@ size_t CodePointBytes(std::string_view text, size_t at) {
 struct PreTokenizer::Pattern {
   std::unique_ptr<pcre2_code, FreeCode> code;
   std::string source;
+  bool linear = false;  // compiled to machine code, and needs no account
 };
 
 // What one Split needs besides the compiled patterns: match results, limits and a stack, so that
 // any number of threads may split at once.
 class PreTokenizer::Matching {
  public:
-  Matching(const std::vector<Pattern>& patterns, absl::FunctionRef<void(std::string_view)> piece)
-      : patterns_(patterns), piece_(piece), limits_(pcre2_match_context_create(nullptr)) {
-    stack_.reset(pcre2_jit_stack_create(kJitStackStart, kJitStackMax, nullptr));
+  Matching(const std::vector<Pattern>& patterns, size_t text_bytes,
+           absl::FunctionRef<void(std::string_view)> piece)
+      : patterns_(patterns),
+        piece_(piece),
+        steps_left_(kMinSteps + kStepsPerByte * text_bytes),
+        deadline_(Deadline::AfterMs(kMinMilliseconds +
+                                    static_cast<int64_t>(text_bytes >> 20) * kMillisecondsPerMiB)),
+        limits_(pcre2_match_context_create(nullptr)) {
     for (const Pattern& pattern : patterns_) {
       results_.emplace_back(pcre2_match_data_create_from_pattern(pattern.code.get(), nullptr));
     }
-    if (limits_ == nullptr) return;
-    pcre2_set_heap_limit(limits_.get(), kHeapLimitKib);
-    if (stack_ != nullptr) pcre2_jit_stack_assign(limits_.get(), nullptr, stack_.get());
+    if (limits_ != nullptr) pcre2_set_heap_limit(limits_.get(), kHeapLimitKib);
   }
 
   absl::Status Split(size_t level, std::string_view text) {
@@ -112,15 +126,8 @@ class PreTokenizer::Matching {
     if (result == nullptr || limits_ == nullptr) {
       return absl::ResourceExhaustedError("out of memory while splitting text");
     }
-    const uint64_t steps = kMinSteps + kStepsPerByte * (text.size() - from);
-    pcre2_set_match_limit(limits_.get(),
-                          static_cast<uint32_t>(std::min<uint64_t>(steps, UINT32_MAX)));
-    int code = pcre2_match(pattern.code.get(), AsUnits(text), text.size(), from, PCRE2_NO_UTF_CHECK,
-                           result, limits_.get());
-    if (code == PCRE2_ERROR_JIT_STACKLIMIT) {  // the interpreter keeps its frames on the heap
-      code = pcre2_match(pattern.code.get(), AsUnits(text), text.size(), from,
-                         PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, result, limits_.get());
-    }
+    const int code = pattern.linear ? Try(pattern, text, from, result, UINT32_MAX)
+                                    : TryWithinAccount(pattern, text, from, result);
     if (code == PCRE2_ERROR_NOMATCH) return Match{};
     if (code < 0) {
       return absl::ResourceExhaustedError(absl::StrFormat(
@@ -134,10 +141,39 @@ class PreTokenizer::Matching {
     return Match{.found = true, .begin = begin, .end = std::max<size_t>(ends[1], begin)};
   }
 
+  int Try(const Pattern& pattern, std::string_view text, size_t from, pcre2_match_data* result,
+          uint32_t steps) {
+    pcre2_set_match_limit(limits_.get(), steps);
+    const auto match = [&](uint32_t options) {
+      return pcre2_match(pattern.code.get(), AsUnits(text), text.size(), from,
+                         PCRE2_NO_UTF_CHECK | options, result, limits_.get());
+    };
+    const int code = match(0);
+    // The interpreter keeps its frames on the heap.
+    return code == PCRE2_ERROR_JIT_STACKLIMIT ? match(PCRE2_NO_JIT) : code;
+  }
+
+  int TryWithinAccount(const Pattern& pattern, std::string_view text, size_t from,
+                       pcre2_match_data* result) {
+    if (++matches_ % kMatchesPerClockCheck == 0 && deadline_.Passed()) {
+      return PCRE2_ERROR_MATCHLIMIT;
+    }
+    uint64_t steps = kFirstSteps;
+    int code = Try(pattern, text, from, result, kFirstSteps);
+    while (code == PCRE2_ERROR_MATCHLIMIT && steps <= steps_left_ && !deadline_.Passed()) {
+      steps_left_ -= steps;
+      steps = std::min<uint64_t>(steps * 4, UINT32_MAX);
+      code = Try(pattern, text, from, result, static_cast<uint32_t>(steps));
+    }
+    return code;
+  }
+
   const std::vector<Pattern>& patterns_;
   absl::FunctionRef<void(std::string_view)> piece_;
+  uint64_t steps_left_;
+  Deadline deadline_;
+  uint32_t matches_ = 0;  // within the account
   std::unique_ptr<pcre2_match_context, FreeLimits> limits_;
-  std::unique_ptr<pcre2_jit_stack, FreeJitStack> stack_;
   std::vector<std::unique_ptr<pcre2_match_data, FreeResults>> results_;
 };
 
@@ -191,7 +227,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Compile(const std::vector<std::string
     TRI_ASSIGN_OR_RETURN(const std::string translated, TranslatePattern(source));
     int error = 0;
     PCRE2_SIZE offset = 0;
-    Pattern pattern{.code = nullptr, .source = source};
+    Pattern pattern{.code = nullptr, .source = source, .linear = IsLinear(source)};
     pattern.code.reset(pcre2_compile(AsUnits(translated), translated.size(),
                                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error,
                                      &offset, nullptr));
@@ -201,8 +237,8 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Compile(const std::vector<std::string
                           "\"%s\")",
                           source, Pcre2Message(error), offset, translated));
     }
-    // Without JIT (a platform that lacks it) the interpreter gives the same matches.
-    pcre2_jit_compile(pattern.code.get(), PCRE2_JIT_COMPLETE);
+    // Where there is no JIT, the interpreter gives the same matches.
+    if (pattern.linear) pcre2_jit_compile(pattern.code.get(), PCRE2_JIT_COMPLETE);
     pre_tokenizer.patterns_.push_back(std::move(pattern));
   }
   return pre_tokenizer;
@@ -210,7 +246,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Compile(const std::vector<std::string
 
 absl::Status PreTokenizer::Split(std::string_view text,
                                  absl::FunctionRef<void(std::string_view)> piece) const {
-  return Matching(patterns_, piece).Split(0, text);
+  return Matching(patterns_, text.size(), piece).Split(0, text);
 }
 
 }  // namespace trireme

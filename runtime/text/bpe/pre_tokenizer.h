@@ -4,8 +4,10 @@
 // piece's end as the end of the text.
 //
 // The patterns are those of the reference tokenizers' regex engines; what PCRE2 reads otherwise is
-// rewritten when a pattern is compiled (see TranslatePattern). Matching is bounded: a pattern of a
-// model file that backtracks beyond a fixed multiple of the text's length is an error, not a hang.
+// rewritten when a pattern is compiled (see TranslatePattern). The patterns below take linear time
+// on any text and run compiled to machine code. Another one, out of a model file, is interpreted,
+// because only the interpreter counts the points that it comes back to: when it needs more than a
+// fixed number of them a byte, or more than some seconds a megabyte, that is an error, not a hang.
 #pragma once
 
 #include <memory>
@@ -19,7 +21,8 @@
 
 namespace trireme {
 
-// Patterns that several sources share.
+// What the known model families use. No attempt at a match looks further than a small multiple of
+// what is then consumed.
 inline constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 inline constexpr std::string_view kLlama3Pattern =

@@ -1,5 +1,3 @@
-#include "runtime/text/bpe/sources.h"
-
 #include <charconv>
 #include <initializer_list>
 #include <utility>
@@ -8,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/text/bpe/pre_tokenizer.h"
+#include "runtime/text/bpe/sources.h"
 
 namespace trireme {
 namespace {

@@ -1,5 +1,3 @@
-#include "runtime/text/bpe/sources.h"
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -10,6 +8,7 @@
 #include "runtime/base/status_macros.h"
 #include "runtime/text/bpe/byte_level.h"
 #include "runtime/text/bpe/pre_tokenizer.h"
+#include "runtime/text/bpe/sources.h"
 #include "runtime/text/json_text.h"
 
 namespace trireme {
