@@ -5,11 +5,15 @@
 
 namespace trireme {
 
+int RunChat(int argc, char** argv);
+int RunCoordinator(int argc, char** argv);
 int RunDetokenize(int argc, char** argv);
 int RunGenerate(int argc, char** argv);
 int RunPerplexity(int argc, char** argv);
 int RunRender(int argc, char** argv);
 int RunShard(int argc, char** argv);
+int RunServe(int argc, char** argv);
+int RunStatus(int argc, char** argv);
 int RunTokenize(int argc, char** argv);
 int RunWorker(int argc, char** argv);
 int RunVerify(int argc, char** argv);

@@ -19,6 +19,10 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"serve", RunServe, "start a coordinator and its worker groups, and keep them up"},
+    {"coordinator", RunCoordinator, "the gRPC server that clients and groups dial"},
+    {"chat", RunChat, "talk with a served model"},
+    {"status", RunStatus, "what a coordinator serves, and whether it is ready"},
     {"shard", RunShard, "cut a checkpoint into one file a rank"},
     {"verify", RunVerify, "compare shards with their checksums"},
     {"generate", RunGenerate, "complete prompts, alone or under mpirun"},

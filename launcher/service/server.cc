@@ -1,5 +1,6 @@
 #include "launcher/service/server.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -26,6 +27,9 @@ constexpr std::chrono::milliseconds kTick{50};
 // Streams that were told their end get this long to read it.
 constexpr std::chrono::milliseconds kCloseGrace{1'000};
 constexpr char kInferenceService[] = "trireme.v1.Inference";
+
+// gRPC's own lines are for its developers; what matters to an operator reaches us as a status.
+void DropGrpcLog(gpr_log_func_args*) {}
 
 std::string NameOf(const std::string& model_path) {
   std::filesystem::path path(model_path);
@@ -74,6 +78,7 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
                               .chat_error = absl::FailedPreconditionError(
                                   "this model's chat format is not known here; use Generate")});
   groups = std::make_unique<GroupService>(*dispatcher);
+  gpr_set_log_function(DropGrpcLog);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

@@ -1,0 +1,109 @@
+// trireme coordinator: the gRPC server that clients and group leaders dial.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "launcher/command_line.h"
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "launcher/service/server.h"
+#include "runtime/base/log.h"
+
+namespace trireme {
+namespace {
+
+struct CoordinatorFlags {
+  ServerOptions server;
+  int64_t max_requests = 1024;
+  int64_t request_timeout_ms = 600'000;
+  int64_t replay_timeout_ms = 30'000;
+  int64_t drain_timeout_ms = 2'000;
+  int status_fd = -1;
+};
+
+void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
+  app.add_option("--model", flags.server.model, "where the tokenizer is")->required();
+  app.add_option("--model-name", flags.server.model_name,
+                 "what clients call it (default: the path's last part)");
+  app.add_option("--listen", flags.server.listen, "host:port; port 0 takes a free one")
+      ->capture_default_str();
+  app.add_flag("--insecure", flags.server.allow_remote,
+               "listen beyond this machine, unauthenticated");
+  app.add_option("--max-requests", flags.max_requests, "accepted and not ended")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--request-timeout-ms", flags.request_timeout_ms, "of one request")
+      ->check(CLI::Range(int64_t{1}, int64_t{86'400'000}))
+      ->capture_default_str();
+  app.add_option("--replay-timeout-ms", flags.replay_timeout_ms,
+                 "longest wait for another group after a loss")
+      ->check(CLI::Range(int64_t{0}, int64_t{3'600'000}))
+      ->capture_default_str();
+  app.add_option("--drain-timeout-ms", flags.drain_timeout_ms,
+                 "what running requests get when asked to stop")
+      ->check(CLI::Range(int64_t{0}, int64_t{3'600'000}))
+      ->capture_default_str();
+  app.add_option("--status-fd", flags.status_fd, "report to a supervisor through this descriptor")
+      ->check(CLI::Range(1, 1023));
+  app.footer(Examples("trireme coordinator --model models/smollm2.gguf",
+                      "trireme coordinator --model shards/ --listen 127.0.0.1:6000"));
+}
+
+// One line an event (supervisor/serve.cc reads them). A supervisor that is gone is not an error.
+void Report(int fd, const std::string& line) {
+  if (fd >= 0) dprintf(fd, "%s\n", line.c_str());
+}
+
+std::string LineOf(const CoordinatorEvent& event) {
+  switch (event.kind) {
+    case CoordinatorEvent::Kind::kGroupAttached:
+      return "attached " + event.group;
+    case CoordinatorEvent::Kind::kGroupLost:
+      return "lost " + event.group;
+    case CoordinatorEvent::Kind::kServing:
+      return "serving";
+    case CoordinatorEvent::Kind::kNotServing:
+      return "not-serving";
+  }
+  return "";
+}
+
+}  // namespace
+
+int RunCoordinator(int argc, char** argv) {
+  CLI::App app(
+      "Accepts clients' requests over gRPC and gives them to the worker groups that dial in.",
+      "trireme coordinator");
+  CoordinatorFlags flags;
+  AddFlags(app, flags);
+  if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
+  flags.server.dispatcher.max_requests = static_cast<size_t>(flags.max_requests);
+  flags.server.dispatcher.request_timeout = std::chrono::milliseconds(flags.request_timeout_ms);
+  flags.server.dispatcher.replay_timeout = std::chrono::milliseconds(flags.replay_timeout_ms);
+  flags.server.observer = [fd = flags.status_fd](const CoordinatorEvent& event) {
+    if (event.kind == CoordinatorEvent::Kind::kServing) LogInfo("serving");
+    if (event.kind == CoordinatorEvent::Kind::kNotServing) LogWarning("not serving");
+    Report(fd, LineOf(event));
+  };
+
+  // Blocked before any thread starts, so that only this one takes them.
+  sigset_t stop;
+  sigemptyset(&stop);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&stop, signal);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  auto server = Server::Start(flags.server);
+  if (!server.ok())
+    return FailCommand("coordinator", server.status(), "trireme coordinator --help");
+  Report(flags.status_fd, "listening " + (*server)->address());
+  sigwaitinfo(&stop, nullptr);
+  LogInfo("asked to stop");
+  if (const absl::Status status = (*server)->Stop(Deadline::AfterMs(flags.drain_timeout_ms));
+      !status.ok()) {
+    LogWarning("stopped with requests running", {{"error", std::string(status.message())}});
+  }
+  return kExitOk;
+}
+
+}  // namespace trireme

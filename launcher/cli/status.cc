@@ -1,0 +1,43 @@
+// trireme status: what a coordinator serves, and whether it is ready.
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "launcher/client/inference_client.h"
+#include "launcher/command_line.h"
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+
+namespace trireme {
+
+int RunStatus(int argc, char** argv) {
+  CLI::App app("Says what a coordinator serves; exits 0 when a group is ready, 1 when none is.",
+               "trireme status");
+  std::string server = "127.0.0.1:50051";
+  app.add_option("--server", server, "host:port of the coordinator")->capture_default_str();
+  app.footer(Examples("trireme status", "trireme status --server 127.0.0.1:6000"));
+  if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
+
+  InferenceClient client(server);
+  constexpr int64_t kTimeoutMs = 3'000;
+  const auto response = client.Models(Deadline::AfterMs(kTimeoutMs));
+  if (!response.ok()) {
+    return FailCommand("status", response.status(), "trireme serve configs/local.yaml");
+  }
+  bool ready = false;
+  for (const v1::Model& model : response->models()) {
+    absl::PrintF("model %s: vocabulary %d, context %d, chat format %s\n", model.name(),
+                 model.vocabulary(), model.max_positions(),
+                 model.chat_format().empty() ? "none" : model.chat_format());
+    for (const v1::Group& group : model.groups()) {
+      ready = ready || group.ready();
+      absl::PrintF("  group %s: %s, %d ranks, %d running, %d waiting, %d steps, incarnation %d\n",
+                   group.name(), group.ready() ? "ready" : "not ready", group.ranks(),
+                   group.running(), group.waiting(), group.steps(), group.incarnation());
+    }
+  }
+  absl::PrintF("%s\n", ready ? "ready" : "not ready: no worker group is");
+  return ready ? kExitOk : kExitFailed;
+}
+
+}  // namespace trireme
