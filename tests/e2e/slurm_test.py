@@ -75,8 +75,8 @@ class SlurmTest(trireme.TriremeTest):
         models = stub.Models(self.messages.ModelsRequest(), timeout=10).models
         self.assertEqual([group.ranks for group in models[0].groups], [2])
         channel.close()
-        self.cluster.run("scancel", job)
-        self.assertEqual(self.cluster.wait_for(job, 30)[0], "CANCELLED")
+        self.cluster.run("scancel", "--signal=TERM", "--batch", job)
+        self.assertEqual(self.cluster.wait_for(job, 30), ("COMPLETED", "0:0"), self.log.read_text())
         trireme.wait_until(lambda: not [stat for stat in trireme.descendants() if stat.name == "trireme"],
                            "every process of the job is gone", 15)
 
