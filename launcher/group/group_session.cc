@@ -15,6 +15,7 @@
 #include "parallel/group/group_executor.h"
 #include "parallel/group/start.h"
 #include "parallel/group/watch.h"
+#include "parallel/shards/verify.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
@@ -80,6 +81,13 @@ absl::StatusOr<SelfCheck> CheckSelf(const GroupOptions& options, int rank, int w
   parts.config = check.model.config;
   TRI_ASSIGN_OR_RETURN(parts.extent, MakeExtent(parts.config, PlaceOf(check.mesh, rank)));
   TRI_ASSIGN_OR_RETURN(std::shared_ptr<const TensorSource> tensors, check.model.TensorsOf(rank));
+  if (options.verify && check.model.sharded()) {
+    VerifyOptions verify;
+    verify.ranks = {rank};
+    verify.threads = ThreadsOf(options);
+    TRI_ASSIGN_OR_RETURN(const VerifyReport report, VerifyShards(options.model, verify));
+    TRI_RETURN_IF_ERROR(DamageStatus(report));
+  }
   TRI_ASSIGN_OR_RETURN(parts.weights,
                        Weights::Bind(check.model.table, parts.extent, std::move(tensors)));
   TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = ThreadsOf(options)}));
