@@ -116,6 +116,8 @@ class BadCheckpointTest(trireme.TriremeTest):
         result = trireme.run(trireme.program, "verify", "--model", shards)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn(damaged.name, result.stderr + result.stdout)
+        result, _ = trireme.generate("--model", shards, "--prompt-tokens", "1,2,3", "--max-tokens", "1", "--verify", np=2)
+        self.assert_refused(result, damaged.name)
 
     def test_manifest_of_another_model(self):
         shards = trireme.shard(self.model, self.folder / "shards", tp=2)

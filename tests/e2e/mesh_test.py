@@ -1,0 +1,60 @@
+"""One request has one answer: `trireme generate` prints the same bytes on every mesh, and the reference's tokens."""
+
+import json
+import pathlib
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import trireme_process as trireme  # noqa: E402
+
+MESHES = ((2, 1), (1, 2), (2, 2), (4, 1))  # (tp, pp)
+
+
+class MeshTest(trireme.TriremeTest):
+    def prompts_file(self, golden):
+        path = self.folder / "prompts.jsonl"
+        path.write_text("".join(json.dumps({"prompt_tokens": prompt["ids"]}) + "\n" for prompt in golden["prompts"]))
+        return path
+
+    def assert_meshes_agree(self, model, golden, flags, meshes):
+        """Runs `model` alone and on each mesh; returns the lines of the run alone."""
+        flags = ["--prompts-file", self.prompts_file(golden), "--ignore-eos", "--logprobs", "3", *flags]
+        alone, lines = trireme.generate("--model", model, *flags)
+        self.assert_succeeds(alone)
+        self.assertEqual(len(lines), len(golden["prompts"]))
+        for tp, pp in meshes:
+            with self.subTest(tp=tp, pp=pp):
+                result, _ = trireme.generate("--model", model, "--tp", tp, "--pp", pp, *flags, np=tp * pp)
+                self.assert_succeeds(result)
+                self.assertEqual(result.stdout, alone.stdout)
+        return lines
+
+    def check_tiny(self, name, model=None):
+        golden = json.loads((trireme.tiny_model(name) / "golden.json").read_text())
+        lines = self.assert_meshes_agree(model or trireme.tiny_model(name), golden,
+                                         ["--max-tokens", "24", "--compute", "fp32"], MESHES)
+        self.assertEqual([line["tokens"] for line in lines], [prompt["greedy"] for prompt in golden["prompts"]])
+
+    def test_grouped_queries_in_bf16(self):
+        self.check_tiny("llama3-tiny-bf16")
+
+    def test_tied_embeddings(self):
+        self.check_tiny("llama-tied")
+
+    def test_gguf_of_q8_0(self):
+        self.check_tiny("llama3-tiny-gguf-q8_0", trireme.tiny_model("llama3-tiny-gguf-q8_0") / "model-q8_0.gguf")
+
+    def test_smollm2_cut_unevenly_and_from_shards(self):
+        golden = json.loads((trireme.source / "tests/data/smollm2/golden.json").read_text())
+        flags = ["--max-tokens", "24"]
+        lines = self.assert_meshes_agree(trireme.smollm2(), golden, flags, ((2, 1), (1, 2), (2, 2)))
+        shards = trireme.shard(trireme.smollm2(), self.folder / "shards", tp=2)
+        result, sharded = trireme.generate("--model", shards, "--prompts-file", self.folder / "prompts.jsonl",
+                                           "--ignore-eos", "--logprobs", "3", *flags, np=2)
+        self.assert_succeeds(result)
+        self.assertEqual(sharded, lines)
+
+
+if __name__ == "__main__":
+    trireme.main()
