@@ -1,0 +1,97 @@
+// What the CPU backend promises beyond the bits: how it is made, and that it allocates nothing once
+// warm.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "absl/strings/match.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "runtime/ops/ops.h"
+#include "tests/runtime/ops/samples.h"
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+void* CountedAllocation(size_t size) {
+  allocations.fetch_add(1);
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+
+}  // namespace
+
+// Replaces the global allocation functions of this test binary.
+void* operator new(size_t size) { return CountedAllocation(size); }
+void* operator new[](size_t size) { return CountedAllocation(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+
+namespace trireme {
+namespace {
+
+TEST(MakeCpuOps, RefusesATargetThatTheMachineLacksAndListsTheOthers) {
+  const auto ops = MakeCpuOps({.threads = 1, .target = "AVX9"});
+  ASSERT_FALSE(ops.ok());
+  EXPECT_EQ(ops.status().code(), absl::StatusCode::kInvalidArgument);
+  const std::string message(ops.status().message());
+  EXPECT_THAT(message, testing::HasSubstr("AVX9"));
+  for (const std::string& target : CpuTargets()) EXPECT_THAT(message, testing::HasSubstr(target));
+}
+
+TEST(MakeCpuOps, RefusesZeroThreads) {
+  EXPECT_EQ(MakeCpuOps({.threads = 0}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(MakeCpuOps, TakesTheBestTargetUnlessTold) {
+  const std::vector<std::string> targets = CpuTargets();
+  ASSERT_FALSE(targets.empty());
+  EXPECT_EQ((*MakeCpuOps({}))->name(), "cpu " + targets.front());
+  EXPECT_EQ((*MakeCpuOps({.target = targets.back()}))->name(), "cpu " + targets.back());
+}
+
+TEST(CpuOps, AllocatesNothingOnceWarm) {
+  constexpr int64_t kTokens = 12;
+  constexpr int64_t kWidth = 256;
+  Sampler sampler(1);
+  std::vector<Tensor> weights;
+  for (const DType dtype : kWeightTypes) {
+    weights.push_back(sampler.Weights(dtype, 300, kWidth));
+  }
+  const std::vector<float> x = sampler.Values(kTokens * kWidth);
+  std::vector<float> out(kTokens * 300);
+  const LeafSchedule schedule = SplitWidth(kWidth, 8, 0, 1).schedule;
+  const int64_t lengths[] = {40};
+  PagedSequences paged = MakePages({DType::kF16, 4, 16, 64}, lengths, sampler);
+  const std::vector<int32_t> positions = {28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39};
+  const std::vector<int32_t> sequences(kTokens, 0);
+  const RowIndex rows{positions, sequences, paged.page_offsets, paged.pages};
+  std::vector<float> attended(kTokens * kWidth);
+  for (const Backend& backend : AllCpuBackends()) {
+    const auto step = [&] {
+      for (const Tensor& w : weights) {
+        for (const int64_t tokens : {int64_t{1}, kTokens}) {
+          const ConstTensorView rows_of_x = Matrix(x, kTokens, kWidth).Rows({0, tokens});
+          backend.ops->Linear(rows_of_x, w.view(), Matrix(out, kTokens, 300).Rows({0, tokens}));
+          backend.ops->LinearLeaves(rows_of_x, w.view(), 0, schedule,
+                                    Matrix(out, kTokens, 300).Rows({0, tokens}));
+        }
+      }
+      backend.ops->StoreKv(Matrix(x, kTokens, kWidth), Matrix(x, kTokens, kWidth), rows,
+                           paged.View());
+      backend.ops->Attention(Matrix(x, kTokens, kWidth), rows, paged.View(),
+                             {4, 4, 1, 0, 0, 64, 0.125f, 0}, Matrix(attended, kTokens, kWidth));
+    };
+    step();
+    const int64_t before = allocations.load();
+    step();
+    EXPECT_EQ(allocations.load() - before, 0) << backend.name;
+  }
+}
+
+}  // namespace
+}  // namespace trireme
