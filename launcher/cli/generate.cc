@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "launcher/cli/completion_json.h"
-#include "launcher/cli/prompts.h"
+#include "launcher/batch/batch_job.h"
+#include "launcher/batch/completion_json.h"
+#include "launcher/batch/prompts.h"
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
-#include "launcher/group/batch_job.h"
 #include "launcher/group/run_as_group.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/text/detokenizer.h"

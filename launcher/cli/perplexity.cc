@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "launcher/batch/batch_job.h"
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
-#include "launcher/group/batch_job.h"
 #include "launcher/group/run_as_group.h"
 #include "runtime/base/status_macros.h"
 

@@ -1,4 +1,4 @@
-#include "launcher/cli/completion_json.h"
+#include "launcher/batch/completion_json.h"
 
 #include <array>
 #include <charconv>

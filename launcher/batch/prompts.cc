@@ -1,4 +1,4 @@
-#include "launcher/cli/prompts.h"
+#include "launcher/batch/prompts.h"
 
 #include <charconv>
 #include <limits>

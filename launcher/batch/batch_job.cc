@@ -1,4 +1,4 @@
-#include "launcher/group/batch_job.h"
+#include "launcher/batch/batch_job.h"
 
 #include <utility>
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "launcher/group/batch_job.h"
+#include "launcher/batch/batch_job.h"
 
 namespace trireme {
 
