@@ -58,7 +58,7 @@ void Dispatcher::Afterwards::Run() const {
 }
 
 ServedModel Dispatcher::served() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   ServedModel model;
   model.name = options_.model_name;
   model.vocabulary = options_.vocabulary;
@@ -71,13 +71,13 @@ ServedModel Dispatcher::served() const {
 }
 
 std::string Dispatcher::identity() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const v1::Hello* hello = registry_.served();
   return hello == nullptr ? std::string() : hello->model_identity();
 }
 
 std::vector<GroupSnapshot> Dispatcher::Groups() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   std::vector<GroupSnapshot> groups = registry_.Snapshots(options_.now());
   for (GroupSnapshot& group : groups) {
     // A heartbeat is up to 250 ms old; a request whose tokens come is surely running.
@@ -87,7 +87,7 @@ std::vector<GroupSnapshot> Dispatcher::Groups() const {
 }
 
 size_t Dispatcher::requests() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return journal_.size();
 }
 
@@ -96,7 +96,7 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(AcceptedRequest accepted,
   Afterwards after;
   uint64_t request = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     const TimePoint now = options_.now();
     if (!accepting_) return absl::UnavailableError("the coordinator is stopping; try another");
     if (!registry_.AnyReady(now)) return absl::UnavailableError(std::string(kNoGroup));
@@ -121,7 +121,7 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(AcceptedRequest accepted,
 void Dispatcher::Cancel(uint64_t request) {
   Afterwards after;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     JournalEntry* entry = journal_.Find(request);
     if (entry == nullptr) return;
     CancelOnGroup(*entry, after);
@@ -138,7 +138,7 @@ absl::StatusOr<uint64_t> Dispatcher::Attach(const v1::Hello& hello,
   Afterwards after;
   uint64_t incarnation = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (!accepting_) return absl::UnavailableError("the coordinator is stopping");
     TRI_ASSIGN_OR_RETURN(incarnation, registry_.Attach(hello, std::move(link), options_.now()));
     v1::CoordinatorMessage message;
@@ -158,14 +158,14 @@ absl::StatusOr<uint64_t> Dispatcher::Attach(const v1::Hello& hello,
 }
 
 void Dispatcher::OnHeartbeat(uint64_t incarnation, const v1::Heartbeat& heartbeat) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   registry_.Heartbeat(incarnation, heartbeat, options_.now());
 }
 
 void Dispatcher::OnTokens(uint64_t incarnation, const v1::TokenBatch& batch) {
   Afterwards after;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (batch.incarnation() != incarnation || !registry_.attached(incarnation)) return;
     for (const v1::TokenUpdate& update : batch.updates()) {
       if (!Apply(incarnation, update, after)) break;
@@ -240,7 +240,7 @@ void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Aft
 void Dispatcher::Detach(uint64_t incarnation, const absl::Status& cause) {
   Afterwards after;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (!registry_.attached(incarnation)) return;
     Lose(incarnation, cause, after);
   }
@@ -251,7 +251,7 @@ void Dispatcher::Tick() {
   Afterwards after;
   std::vector<CoordinatorEvent> events;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     const TimePoint now = options_.now();
     for (const auto& [incarnation, cause] : registry_.Overdue(now)) {
       Lose(incarnation, cause, after);
@@ -295,14 +295,14 @@ void Dispatcher::ExpireRequests(TimePoint now, Afterwards& after) {
 }
 
 void Dispatcher::StopAccepting() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   accepting_ = false;
 }
 
 void Dispatcher::EndAll(const std::string& reason) {
   Afterwards after;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     for (const uint64_t request : journal_.All()) {
       JournalEntry* entry = journal_.Find(request);
       if (entry == nullptr) continue;  // ended with another's group

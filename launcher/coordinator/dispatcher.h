@@ -21,10 +21,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "launcher/coordinator/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/journal.h"
+#include "runtime/base/mutex.h"
 
 namespace trireme {
 
@@ -116,7 +116,7 @@ class Dispatcher {
   void ExpireRequests(TimePoint now, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const DispatcherOptions options_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   GroupRegistry registry_ ABSL_GUARDED_BY(mutex_){options_.liveness, options_.tokenizer_hash};
   Journal journal_ ABSL_GUARDED_BY(mutex_);
   std::vector<CoordinatorEvent> events_ ABSL_GUARDED_BY(mutex_);

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "runtime/base/mutex.h"
 
 namespace trireme {
 
@@ -23,7 +23,7 @@ class Mailbox {
 
   // False when what is unread would exceed max_bytes: the item was not taken.
   [[nodiscard]] bool Put(T item, size_t bytes) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (unread_bytes_ + bytes > max_bytes_) return false;
     unread_bytes_ += bytes;
     items_.emplace_back(std::move(item), bytes);
@@ -31,14 +31,14 @@ class Mailbox {
   }
   // For the one item that ends a stream: it always fits, and nothing unread is worth more than it.
   void PutLast(T item) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     items_.emplace_back(std::move(item), 0);
   }
 
   void Wake() const { wake_(); }
 
   std::optional<T> Take() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (items_.empty()) return std::nullopt;
     auto [item, bytes] = std::move(items_.front());
     items_.pop_front();
@@ -49,7 +49,7 @@ class Mailbox {
  private:
   const size_t max_bytes_;
   const std::function<void()> wake_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::deque<std::pair<T, size_t>> items_ ABSL_GUARDED_BY(mutex_);
   size_t unread_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };

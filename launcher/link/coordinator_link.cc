@@ -2,11 +2,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <semaphore>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/notification.h"
 #include "trireme/v1/group.grpc.pb.h"
 
 namespace trireme {
@@ -58,16 +58,16 @@ absl::StatusOr<std::unique_ptr<CoordinatorLink>> CoordinatorLink::Connect(
   v1::GroupMessage first;
   *first.mutable_hello() = hello;
   v1::CoordinatorMessage answer;
-  absl::Notification answered;
+  std::binary_semaphore answered(0);
   bool on_time = true;
   // A synchronous call has no deadline but the whole stream's: this thread, which ends with the
   // call, is the answer's.
   std::jthread watchdog([&] {
-    on_time = answered.WaitForNotificationWithTimeout(absl::FromChrono(deadline.Left()));
+    on_time = answered.try_acquire_until(deadline.when());
     if (!on_time) link->Abort();
   });
   const bool welcomed = link->Write(first) && link->Read(answer);
-  answered.Notify();
+  answered.release();
   watchdog.join();
   if (!on_time) {
     return absl::DeadlineExceededError(

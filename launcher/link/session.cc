@@ -76,36 +76,38 @@ v1::TokenUpdate ToUpdate(uint64_t request, const TokenEvent& event) {
 }  // namespace
 
 void Outbox::Put(v1::TokenUpdate update) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   if (closed_) return;
   if (updates_.size() >= kMaxUpdates) {
     overflowed_ = true;
     return;
   }
   updates_.push_back(std::move(update));
+  changed_.NotifyAll();
 }
 
 bool Outbox::overflowed() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return overflowed_;
 }
 
 void Outbox::Poke() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   poked_ = true;
+  changed_.NotifyAll();
 }
 
 void Outbox::Close() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   closed_ = true;
   updates_.clear();
 }
 
 std::vector<v1::TokenUpdate> Outbox::Take(size_t most, Deadline deadline) {
-  absl::MutexLock lock(&mutex_);
-  const auto ready = [this]()
-                         ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return poked_ || !updates_.empty(); };
-  mutex_.AwaitWithTimeout(absl::Condition(&ready), absl::FromChrono(deadline.Left()));
+  MutexLock lock(mutex_);
+  while (!poked_ && updates_.empty()) {
+    if (!changed_.WaitUntil(mutex_, deadline)) break;
+  }
   poked_ = false;
   if (updates_.size() <= most) return std::exchange(updates_, {});
   const auto end = updates_.begin() + static_cast<std::ptrdiff_t>(most);
@@ -120,7 +122,7 @@ Session::Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t
 
 Session::~Session() {
   outbox_->Close();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   for (const auto& [request, engine_id] : engine_ids_) engine_.Cancel(engine_id);
 }
 
@@ -146,7 +148,7 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat, std::stop_token s
       end = End::kEngineLost;
       break;
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (reader_done_) break;
     if (told_to_leave_ || stop.stop_requested()) {
       end = End::kToldToLeave;
@@ -155,9 +157,10 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat, std::stop_token s
   }
   if (end == End::kToldToLeave) SayGoodbye(absl::OkStatus());
   {
-    absl::MutexLock lock(&mutex_);
-    if (end != End::kLinkBroke) {
-      mutex_.AwaitWithTimeout(absl::Condition(&reader_done_), absl::FromChrono(kGoodbyeGrace));
+    MutexLock lock(mutex_);
+    const Deadline grace = Deadline::After(kGoodbyeGrace);
+    while (end != End::kLinkBroke && !reader_done_) {
+      if (!reader_ended_.WaitUntil(mutex_, grace)) break;
     }
     if (!reader_done_) link_->Abort();
   }
@@ -178,7 +181,7 @@ void Session::ReadLoop() {
         break;
       case v1::CoordinatorMessage::kShutdown: {
         LogInfo("told to leave", {{"reason", message.shutdown().reason()}});
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(mutex_);
         told_to_leave_ = true;
         break;
       }
@@ -188,8 +191,9 @@ void Session::ReadLoop() {
     if (message.has_shutdown()) outbox_->Poke();
   }
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     reader_done_ = true;
+    reader_ended_.NotifyAll();
   }
   outbox_->Poke();
 }
@@ -198,7 +202,7 @@ void Session::Submit(const v1::Submit& submit) {
   const uint64_t request = submit.request();
   const uint64_t engine_id = ++last_engine_id_;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     engine_ids_[request] = engine_id;
   }
   // The engine may call the sink after this session is gone; the outbox, shared, then drops what it
@@ -218,7 +222,7 @@ void Session::Submit(const v1::Submit& submit) {
 void Session::Cancel(uint64_t request) {
   uint64_t engine_id = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     const auto found = engine_ids_.find(request);
     if (found == engine_ids_.end()) return;
     engine_id = found->second;
@@ -234,7 +238,7 @@ bool Session::WriteUpdates(std::vector<v1::TokenUpdate> updates) {
   batch->set_incarnation(link_->incarnation());
   for (v1::TokenUpdate& update : updates) {
     if (update.end() != v1::UPDATE_END_NONE) {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       engine_ids_.erase(update.request());
     }
     *batch->add_updates() = std::move(update);

@@ -10,8 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "launcher/link/coordinator_link.h"
+#include "runtime/base/mutex.h"
 #include "runtime/engine/engine.h"
 
 namespace trireme {
@@ -32,7 +32,8 @@ class Outbox {
  private:
   static constexpr size_t kMaxUpdates = size_t{1} << 16;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar changed_;
   std::vector<v1::TokenUpdate> updates_ ABSL_GUARDED_BY(mutex_);
   bool poked_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
@@ -74,7 +75,8 @@ class Session {
   const std::shared_ptr<Outbox> outbox_ = std::make_shared<Outbox>();
   EngineStatus reported_;     // writer thread: as of the last heartbeat
   absl::Status link_status_;  // set at the end of Run
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar reader_ended_;
   std::map<uint64_t, uint64_t> engine_ids_ ABSL_GUARDED_BY(mutex_);  // by the coordinator's number
   bool told_to_leave_ ABSL_GUARDED_BY(mutex_) = false;
   bool reader_done_ ABSL_GUARDED_BY(mutex_) = false;

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "launcher/coordinator/limits.h"
 #include "launcher/service/grpc_status.h"
+#include "runtime/base/mutex.h"
 
 namespace trireme {
 namespace {
@@ -48,7 +48,7 @@ class AttachReactor final : public AttachStream,
 
   void OnWriteDone(bool ok) override {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       busy_ = false;
     }
     if (!ok) {
@@ -98,7 +98,7 @@ class AttachReactor final : public AttachStream,
   void Leave(const absl::Status& status) {
     dispatcher_.Detach(incarnation_, status);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (finished_) return;
       finished_ = true;
     }
@@ -108,7 +108,7 @@ class AttachReactor final : public AttachStream,
   void Pump() {
     std::optional<absl::Status> close;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (busy_ || finished_) return;
       std::optional<LinkItem> item = mailbox_->Take();
       if (!item.has_value()) return;
@@ -133,7 +133,7 @@ class AttachReactor final : public AttachStream,
   v1::GroupMessage incoming_;
   v1::CoordinatorMessage outgoing_;        // whoever set busy_
   std::atomic<uint64_t> incarnation_ = 0;  // 0: not attached yet
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };

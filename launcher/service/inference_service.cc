@@ -7,10 +7,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "launcher/coordinator/limits.h"
 #include "launcher/service/chunk_builder.h"
 #include "launcher/service/grpc_status.h"
+#include "runtime/base/mutex.h"
 
 namespace trireme {
 namespace {
@@ -51,7 +51,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
 
   void OnWriteDone(bool ok) override {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       busy_ = false;
       gone_ = gone_ || !ok;
     }
@@ -61,7 +61,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   void OnCancel() override {
     dispatcher_.Cancel(request_);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       gone_ = true;
     }
     Pump();
@@ -76,7 +76,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
  private:
   void FinishWith(const absl::Status& status) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (finished_) return;
       finished_ = true;
     }
@@ -87,7 +87,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   void Pump() {
     bool gone = false;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (busy_ || finished_) return;
       if (gone_) {
         finished_ = gone = true;
@@ -121,7 +121,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
       return;
     }
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       finished_ = true;
     }
     StartWriteAndFinish(&chunk_, grpc::WriteOptions(), grpc::Status::OK);
@@ -135,7 +135,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   std::unique_ptr<ChunkBuilder> builder_;  // by whoever is about to set busy_, under the lock
   std::atomic<uint64_t> request_ = 0;      // 0: never accepted
   v1::GenerateResponse chunk_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;
@@ -183,7 +183,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
   void Pump() {
     std::optional<absl::Status> end;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (finished_) return;
       while (!builder_->end().has_value()) {
         const std::optional<StreamEvent> event = mailbox_->Take();
@@ -197,7 +197,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
 
   void FinishWith(const absl::Status& status) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (finished_) return;
       finished_ = true;
     }
@@ -210,7 +210,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
   std::shared_ptr<StreamMailbox> mailbox_;
   std::unique_ptr<ChunkBuilder> builder_;
   std::atomic<uint64_t> request_ = 0;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
