@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <thread>
 
 #include "absl/strings/str_format.h"
 #include "launcher/exit_codes.h"
@@ -123,6 +124,8 @@ void EndWithVerdict(const Verdict& verdict) {
   LogError("rank lost", {{"reason", verdict.reason}, {"found_by", verdict.found_by}});
   std::fprintf(stderr, "%s\n", verdict.dump.c_str());
   std::fflush(nullptr);
+  // mpirun kills the others as soon as one rank ends: let them report too.
+  std::this_thread::sleep_for(Watch::kTellPeers);
   _exit(kExitRankLost);
 }
 
@@ -193,14 +196,18 @@ absl::Status GroupSession::State::StartWatch() {
   WatchOptions watch_options;
   watch_options.hang_timeout = std::chrono::milliseconds(options.hang_timeout_ms);
   TRI_ASSIGN_OR_RETURN(watch, Watch::Start(*world, ring, watch_options, EndWithVerdict));
-  links = {
-      .world = world.get(),
-      .stage = stage_comm.get(),
-      .wake_followers = [this] { doorbell->RingOthers(); },
-      .sleep = [this](Deadline deadline) { doorbell->Wait(deadline); },
-      .begin_step = [this](uint64_t step, Deadline deadline) { watch->BeginStep(step, deadline); },
-      .end_step = [this] { watch->EndStep(); },
-      .step_timeout_ms = options.step_timeout_ms};
+  links = {.world = world.get(),
+           .stage = stage_comm.get(),
+           .wake_followers = [this] { doorbell->RingOthers(); },
+           .sleep = [this](Deadline deadline) { doorbell->Wait(deadline); },
+           // Earlier than the communicator's own deadline: the watch names the rank at the end of
+           // the chain of waits, the communicator only the one next to it.
+           .begin_step =
+               [this](uint64_t step, Deadline) {
+                 watch->BeginStep(step, Deadline::AfterMs(options.step_timeout_ms * 9 / 10));
+               },
+           .end_step = [this] { watch->EndStep(); },
+           .step_timeout_ms = options.step_timeout_ms};
   return absl::OkStatus();
 }
 
