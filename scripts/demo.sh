@@ -46,7 +46,7 @@ scripts/setup.sh
 scripts/fetch_models.sh
 
 mkdir -p .cache/demo
-say "building $trireme (minutes the first time, with $(nproc) jobs)"
+[ -x "$trireme" ] || say "building $trireme with $(nproc) jobs; the first time takes minutes"
 {
   [ -f build/release/build.ninja ] || cmake --preset release
   cmake --build --preset release --target trireme --parallel "$(nproc)"

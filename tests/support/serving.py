@@ -1,27 +1,15 @@
 """Test cases around a running `trireme serve` of SmolLM2 over two ranks."""
 
-import tempfile
 import pathlib
 import shutil
+import tempfile
 
 import trireme_process as trireme
-
-CONFIG = """model: {model}
-listen: 127.0.0.1:{port}
-"""
-
-
-def write_config(folder, model, port, **_):
-    path = pathlib.Path(folder, "serve.yaml")
-    path.write_text(CONFIG.format(model=model, port=port))
-    return path
-
 
 class ServingTest(trireme.TriremeTest):
     """self.stub and self.messages speak to a server that is ready; one for all cases, or one for each."""
 
     shares_processes = True
-    options = {}
 
     @classmethod
     def setUpClass(cls):
@@ -34,11 +22,12 @@ class ServingTest(trireme.TriremeTest):
             cls.server = cls.serve(cls.shared)
 
     @classmethod
-    def serve(cls, folder):
+    def serve(cls, folder, more_config=""):
         import grpc
-        port = trireme.free_port()
-        cls.address = f"127.0.0.1:{port}"
-        server = trireme.Running(folder, trireme.program, "serve", write_config(folder, cls.shards, port, **cls.options))
+        cls.address = f"127.0.0.1:{trireme.free_port()}"
+        config = pathlib.Path(folder, "serve.yaml")
+        config.write_text(f"model: {cls.shards}\nlisten: {cls.address}\n{more_config}")
+        server = trireme.Running(folder, trireme.program, "serve", config)
         cls.channel = grpc.insecure_channel(cls.address, trireme.CHANNEL_OPTIONS)
         cls.stub = cls.services.InferenceStub(cls.channel)
         server.wait_until(lambda: trireme.health(cls.channel) == "SERVING", "the server is ready", 60)

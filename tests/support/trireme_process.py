@@ -102,6 +102,8 @@ def kill_descendants(timeout=10):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if not alive:
+            for started in Running.all:
+                started.process.poll()  # it was reaped above
             return
         time.sleep(0.02)
     raise TimeoutError(f"still alive: {[(stat.pid, stat.name) for stat in descendants()]}")
@@ -131,12 +133,15 @@ def ranks(root=None):
 class Running:
     """A started command; stdout and stderr go to files in `folder`."""
 
+    all = []
+
     def __init__(self, folder, *command, name="trireme", **options):
         self.name = name
         self.out_path, self.err_path = pathlib.Path(folder, name + ".out"), pathlib.Path(folder, name + ".err")
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=err, start_new_session=True, **options)
+        Running.all.append(self)
 
     @property
     def pid(self):
