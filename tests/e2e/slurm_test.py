@@ -26,11 +26,13 @@ class SlurmTest(trireme.TriremeTest):
         cls.addClassCleanup(trireme.kill_descendants)
         cls.shards = trireme.shard(trireme.smollm2(), shared / "shards", tp=2)
         cls.cluster = cls.enterClassContext(slurm_cluster.SlurmCluster(shared))
-        cls.cluster.environment["TRIREME"] = str(trireme.program)
 
     def setUp(self):
         super().setUp()
         self.folder.chmod(0o755)
+        # Jobs are submitted from a folder where the program was built, as the README says.
+        (self.folder / "build/release").mkdir(parents=True)
+        (self.folder / "build/release/trireme").symlink_to(trireme.program)
 
     def submit(self, script, *arguments):
         self.log = self.folder / "job.log"
@@ -44,7 +46,7 @@ class SlurmTest(trireme.TriremeTest):
         prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
         output = self.folder / "answers.jsonl"
         flags = ["--max-tokens", "24", "--logprobs", "3"]
-        job = self.submit("generate.sbatch", self.shards, prompts, output, *flags)
+        job = self.submit("generate.sbatch", self.shards, prompts.name, output.name, *flags)
         self.assertEqual(self.cluster.wait_for(job, 120), ("COMPLETED", "0:0"), self.log.read_text())
         local, answers = trireme.generate("--model", trireme.smollm2(), "--prompts-file", prompts, *flags)
         self.assert_succeeds(local)
