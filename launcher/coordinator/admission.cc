@@ -176,6 +176,10 @@ absl::StatusOr<AcceptedRequest> AdmitChat(const v1::ChatRequest& request, const 
     return absl::InvalidArgumentError(absl::StrFormat("tools_json: expected at most %d; got %d",
                                                       kMaxTools, request.tools_json_size()));
   }
+  if (request.tools_json_size() > 0 && !format.supports_tools()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "tools_json: expected none: the chat format '%s' knows no tools", format.name()));
+  }
   size_t bytes = 0;
   for (const v1::ChatMessage& message : request.messages()) bytes += message.content().size();
   TRI_RETURN_IF_ERROR(CheckTextSize(bytes, model));
