@@ -120,15 +120,28 @@ absl::Status WriteFileDurably(const std::string& path, std::string_view text) {
   return Rename(temporary, path);
 }
 
-absl::StatusOr<FileDescriptor> LockDirectory(const std::string& directory) {
-  FileDescriptor file(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!file.open()) return FileError("open", directory, errno);
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return FileError("lock", directory, errno);
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s is being written by another trireme shard; wait for it to end", directory));
+absl::StatusOr<DirectoryLock> DirectoryLock::Take(const std::string& directory) {
+  const std::string path = directory + "/.shard.lock";
+  // Whoever held the lock may delete the file between our opening and our locking it.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    TRI_ASSIGN_OR_RETURN(FileDescriptor file, OpenForWriting(path, O_RDWR));
+    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) return FileError("lock", path, errno);
+      break;
+    }
+    struct stat held {
+    }, named{};
+    if (fstat(file.get(), &held) == 0 && stat(path.c_str(), &named) == 0 &&
+        held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
+      return DirectoryLock(path, std::move(file));
+    }
   }
-  return file;
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "%s is being written by another trireme shard; wait for it to end", directory));
+}
+
+DirectoryLock::~DirectoryLock() {
+  if (file_.open()) unlink(path_.c_str());
 }
 
 absl::Status PartialFile::CheckLeftovers(const std::string& directory,

@@ -54,9 +54,22 @@ absl::Status SyncDirectory(const std::string& directory);
 // The file has either its old content or all of `text`.
 absl::Status WriteFileDurably(const std::string& path, std::string_view text);
 
-// Both wait for a process: held while a directory is written. FAILED_PRECONDITION when another
-// holds it.
-absl::StatusOr<FileDescriptor> LockDirectory(const std::string& directory);
+// One writer a directory, among the machines that share it too: a file that is locked while the
+// object lives, and unlocked by the kernel when its process dies.
+class DirectoryLock {
+ public:
+  // FAILED_PRECONDITION when another process holds it.
+  static absl::StatusOr<DirectoryLock> Take(const std::string& directory);
+  DirectoryLock(DirectoryLock&&) = default;
+  DirectoryLock& operator=(DirectoryLock&&) = delete;
+  ~DirectoryLock();
+
+ private:
+  DirectoryLock(std::string path, FileDescriptor file)
+      : path_(std::move(path)), file_(std::move(file)) {}
+  std::string path_;
+  FileDescriptor file_;
+};
 
 class PartialFile {
  public:

@@ -244,15 +244,7 @@ absl::Status WriteManifest(const std::string& directory, v1::ShardManifest manif
                           ReplaceLast(text, kNoChecksum, Sha256Hex(text)));
 }
 
-absl::StatusOr<v1::ShardManifest> ReadManifest(const std::string& directory) {
-  const std::string path = JoinPath(directory, kManifestName);
-  if (!Exists(path) && HoldsRankFiles(directory)) {
-    return absl::NotFoundError(absl::StrFormat(
-        "%s has rank files but no %s: the sharding did not end; run the same trireme shard command "
-        "again, it resumes",
-        directory, kManifestName));
-  }
-  TRI_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxManifestBytes));
+absl::StatusOr<v1::ShardManifest> ParseManifest(const std::string& text, const std::string& path) {
   v1::ShardManifest manifest;
   const auto parsed = google::protobuf::util::JsonStringToMessage(text, &manifest);
   if (!parsed.ok()) {
@@ -267,6 +259,18 @@ absl::StatusOr<v1::ShardManifest> ReadManifest(const std::string& directory) {
                         absl::StrFormat("%s: %s", path, std::string(status.message())));
   }
   return manifest;
+}
+
+absl::StatusOr<v1::ShardManifest> ReadManifest(const std::string& directory) {
+  const std::string path = JoinPath(directory, kManifestName);
+  if (!Exists(path) && HoldsRankFiles(directory)) {
+    return absl::NotFoundError(absl::StrFormat(
+        "%s has rank files but no %s: the sharding did not end; run the same trireme shard command "
+        "again, it resumes",
+        directory, kManifestName));
+  }
+  TRI_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxManifestBytes));
+  return ParseManifest(text, path);
 }
 
 absl::Status CheckCompanions(const std::string& directory, const v1::ShardManifest& manifest) {

@@ -44,8 +44,12 @@ const v1::RankFile* FindRankFile(const v1::ShardManifest& manifest, int rank);
 // Fills in identity and checksum.
 absl::Status WriteManifest(const std::string& directory, v1::ShardManifest manifest);
 
-// NOT_FOUND without a manifest (saying whether a sharding was left unfinished); INVALID_ARGUMENT or
-// DATA_LOSS for one that is damaged or contradicts itself.
+// `text` is the file's, `path` for messages. INVALID_ARGUMENT or DATA_LOSS for one that is damaged
+// or contradicts itself.
+absl::StatusOr<v1::ShardManifest> ParseManifest(const std::string& text, const std::string& path);
+
+// NOT_FOUND without a manifest (saying whether a sharding was left unfinished), else as
+// ParseManifest.
 absl::StatusOr<v1::ShardManifest> ReadManifest(const std::string& directory);
 
 // The small files are as the manifest says; DATA_LOSS names the one that is not.

@@ -394,7 +394,7 @@ absl::StatusOr<ShardReport> WriteShards(const ModelSource& model, const ShardOpt
       LayOutRanks(model.table, shares, *model.checkpoint->tensors, IdentityOf(set)));
 
   TRI_RETURN_IF_ERROR(MakeDirectory(model, options.directory));
-  TRI_ASSIGN_OR_RETURN(const FileDescriptor lock, LockDirectory(options.directory));
+  TRI_ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Take(options.directory));
   TRI_ASSIGN_OR_RETURN(v1::ShardManifest manifest, EarlierManifest(model, std::move(set), options));
   TRI_RETURN_IF_ERROR(WriteCompanions(options.directory, manifest, companions));
 
