@@ -30,7 +30,7 @@ constexpr uint64_t kMinSteps = 10'000;
 constexpr int64_t kMinMilliseconds = 1000;
 constexpr int64_t kMillisecondsPerMiB = 2000;
 constexpr uint32_t kMatchesPerClockCheck = 64;
-constexpr uint32_t kHeapLimitKib = 256 * 1024;
+constexpr uint32_t kHeapLimitKib = 64 * 1024;
 
 constexpr std::string_view kLinearPatterns[] = {kGpt2Pattern, kLlama3Pattern, kLlama4Pattern,
                                                 kSingleDigitPattern, kDigitsPattern};

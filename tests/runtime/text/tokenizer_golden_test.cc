@@ -49,7 +49,8 @@ TEST_P(TokenizerGolden, EncodesEveryStringAsTheReference) {
 }
 
 TEST_P(TokenizerGolden, DecodesEveryStringAsTheReference) {
-  for (const auto& one : Golden("cases.json")["cases"]) {
+  const auto golden = Golden("cases.json");
+  for (const auto& one : golden["cases"]) {
     const auto ids = one["ids"].get<Ids>();
     EXPECT_EQ(tokenizer_->Decode(ids), one["decoded"].get<std::string>());
     Detokenizer detokenizer(*tokenizer_, /*keep_special=*/false);
