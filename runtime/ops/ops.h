@@ -72,6 +72,28 @@ enum class RopeStyle {
   kInterleaved,  // pairs (2i, 2i + 1): GGUF Llama, Llama 4
 };
 
+// One routed expert's matrix. All of a call have the same n and k.
+struct ExpertMatrix {
+  ConstTensorView values;  // [n, k], or [k, n] if input-major; rows may be strided
+  // [1, n] F32, F16 or BF16: factors of the outputs (FP8's). Empty: none.
+  ConstTensorView scales;
+  bool input_major = false;  // HuggingFace's fused Llama 4 experts are stored as y = x W
+  // As LinearLeaves' w_offset: along k, whichever axis that is.
+  int64_t offset = 0;
+};
+
+// Which experts each token goes to: written by Route, read by the verbs on experts. Arrays in device
+// memory, so that no verb waits for the host. Token t has slots [t * per_token, (t + 1) * per_token).
+struct Routing {
+  int64_t per_token = 1;
+  Range held;                  // experts of this rank; matrix e of a call is expert held.begin + e
+  std::span<int32_t> experts;  // [slots] a token's choices by falling logit, ties by lower expert
+  std::span<float> scores;     // [slots] 1 / (1 + Exp(-logit))
+  std::span<int32_t> rows;     // [slots] slots of held experts, by expert and then ascending
+  std::span<int32_t> offsets;  // [held + 1] into rows; rows beyond the last are unspecified
+  std::span<int64_t> loads;    // [all experts] += slots that chose the expert
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -85,7 +107,7 @@ class Ops {
                      TensorView out) = 0;
 
   // out = (x * (1 / sqrt(Dot(x, x) / width + eps))) * weight.  x, out: [tokens, width], may alias.
-  // weight: [width] kF32, kF16 or kBF16.
+  // weight: [width] kF32, kF16 or kBF16, or empty: then nothing is multiplied last.
   virtual void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) = 0;
 
   // out[t, n] = Dot(x[t], w[n]).  x: [tokens, k]  w: [n, k], rows may be strided  out: [tokens, n].
@@ -128,6 +150,31 @@ class Ops {
 
   // out[i] = x[rows[i]].  x: [tokens, width]  out: [rows, width].
   virtual void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) = 0;
+
+  // x[t] *= scales[positions[t]].  x: [tokens, width]  scales: [max positions, 1].
+  virtual void ScaleByPosition(TensorView x, std::span<const int32_t> positions,
+                               ConstTensorView scales) = 0;
+
+  // ── Routed experts. A step is Route, GatherExperts, products by ExpertLinear, ScatterExperts;
+  // views of slots have room for every slot, of which the first offsets.back() rows are used.
+
+  // Fills the arrays of `routing`.  logits: [tokens, all experts].
+  virtual void Route(ConstTensorView logits, const Routing& routing) = 0;
+
+  // out[i] = x[token of slot rows[i]] * scores[rows[i]].  x: [tokens, width]  out: [slots, width].
+  virtual void GatherExperts(ConstTensorView x, const Routing& routing, TensorView out) = 0;
+
+  // LinearLeaves of each expert's rows with its own matrix, except that each leaf's Dot is
+  // multiplied by the output's scale (where there is one) before the leaves are added. No schedule:
+  // one leaf of all columns. The memory of an expert without rows is not touched.
+  // x: [slots, k]  out: [slots, n].
+  virtual void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
+                            const Routing& routing, const LeafSchedule* schedule,
+                            TensorView out) = 0;
+
+  // out[rows[i]] = x[i] + 0.0f, and zeros in the slots of other ranks' experts.
+  // x, out: [slots, width].
+  virtual void ScatterExperts(ConstTensorView x, const Routing& routing, TensorView out) = 0;
 };
 
 struct CpuOptions {

@@ -10,6 +10,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/route.h"
 #include "runtime/ops/decode_row.h"
 #include "runtime/ops/ops.h"
 
@@ -45,7 +46,7 @@ class CpuOps final : public Ops {
 
   void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override {
     TRI_CHECK(x.shape == out.shape && IsF32(x) && IsF32(out));
-    TRI_CHECK_EQ(weight.shape.elements(), x.columns());
+    TRI_CHECK(weight.empty() || weight.shape.elements() == x.columns());
     const cpu::NormArgs args{x, weight, eps, out};
     ForTokens(out, 2, [&](Range tokens) { kernels_.rms_norm(args, tokens); });
   }
@@ -57,26 +58,7 @@ class CpuOps final : public Ops {
 
   void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
                     const LeafSchedule& schedule, TensorView out) override {
-    TRI_CHECK(IsF32(out));
-    const int64_t tokens = out.rows();
-    const int64_t outputs = out.columns();
-    if (tokens == 0 || outputs == 0) return;
-    const bool nothing_to_add = schedule.leaves.empty() || schedule.leaves.back().end == 0;
-    if (nothing_to_add) {
-      for (int64_t t = 0; t < tokens; ++t) std::fill_n(out.row_as<float>(t), outputs, 0.0f);
-      return;
-    }
-    const int64_t width = schedule.leaves.back().end;
-    TRI_CHECK(IsF32(x) && IsWeightType(w.dtype));
-    TRI_CHECK_EQ(x.rows(), tokens);
-    TRI_CHECK_EQ(w.rows(), outputs);
-    TRI_CHECK_LE(width, x.columns());
-    TRI_CHECK_LE(width + w_offset, w.columns());
-    const cpu::LinearArgs args{x, w, w_offset, &schedule, out};
-    const int64_t rows = RowsPerTask(outputs, outputs * tokens * width);
-    ForEachTask((outputs + rows - 1) / rows, [&](int64_t task, cpu::Scratch& scratch) {
-      kernels_.linear(args, {task * rows, std::min((task + 1) * rows, outputs)}, scratch);
-    });
+    RunLinear({.x = x, .w = w, .w_offset = w_offset, .schedule = &schedule, .out = out});
   }
 
   void Rope(TensorView x, int64_t head_dim, std::span<const int32_t> positions, ConstTensorView cos,
@@ -142,7 +124,98 @@ class CpuOps final : public Ops {
     }
   }
 
+  void ScaleByPosition(TensorView x, std::span<const int32_t> positions,
+                       ConstTensorView scales) override {
+    TRI_CHECK(IsF32(x) && IsF32(scales) && scales.columns() == 1);
+    TRI_CHECK_EQ(static_cast<int64_t>(positions.size()), x.rows());
+    ForTokens(x, 1, [&](Range tokens) {
+      for (int64_t t = tokens.begin; t < tokens.end; ++t) {
+        const float scale = *scales.row_as<float>(positions[static_cast<size_t>(t)]);
+        cpu::ScaleRow({x.row_as<float>(t), static_cast<size_t>(x.columns())}, scale);
+      }
+    });
+  }
+
+  void Route(ConstTensorView logits, const Routing& routing) override {
+    TRI_CHECK(IsF32(logits) && routing.per_token <= logits.columns());
+    TRI_CHECK_EQ(static_cast<int64_t>(routing.experts.size()), logits.rows() * routing.per_token);
+    TRI_CHECK_EQ(static_cast<int64_t>(routing.loads.size()), logits.columns());
+    TRI_CHECK_EQ(static_cast<int64_t>(routing.offsets.size()), routing.held.size() + 1);
+    cpu::Route(logits, routing);
+  }
+
+  void GatherExperts(ConstTensorView x, const Routing& routing, TensorView out) override {
+    TRI_CHECK(IsF32(x) && IsF32(out) && x.columns() == out.columns());
+    const TensorView used = out.Rows({0, routing.offsets.back()});
+    ForTokens(used, 1, [&](Range rows) {
+      for (int64_t i = rows.begin; i < rows.end; ++i) {
+        const int32_t slot = routing.rows[static_cast<size_t>(i)];
+        float* to = used.row_as<float>(i);
+        std::copy_n(x.row_as<float>(slot / routing.per_token), x.columns(), to);
+        cpu::ScaleRow({to, static_cast<size_t>(x.columns())},
+                      routing.scores[static_cast<size_t>(slot)]);
+      }
+    });
+  }
+
+  void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
+                    const Routing& routing, const LeafSchedule* schedule,
+                    TensorView out) override {
+    TRI_CHECK_EQ(experts.size() + 1, routing.offsets.size());
+    whole_.leaves[0] = {0, x.columns()};
+    for (size_t e = 0; e < experts.size(); ++e) {
+      const Range rows{routing.offsets[e], routing.offsets[e + 1]};
+      if (rows.empty()) continue;
+      const ExpertMatrix& matrix = experts[e];
+      RunLinear({.x = x.Rows(rows),
+                 .w = matrix.values,
+                 .w_offset = matrix.offset,
+                 .schedule = schedule == nullptr ? &whole_ : schedule,
+                 .out = out.Rows(rows),
+                 .scales = matrix.scales,
+                 .input_major = matrix.input_major});
+    }
+  }
+
+  void ScatterExperts(ConstTensorView x, const Routing& routing, TensorView out) override {
+    TRI_CHECK(IsF32(x) && IsF32(out) && x.columns() == out.columns());
+    for (int64_t slot = 0; slot < out.rows(); ++slot) {
+      std::fill_n(out.row_as<float>(slot), out.columns(), 0.0f);
+    }
+    for (int64_t i = 0; i < routing.offsets.back(); ++i) {
+      const int32_t slot = routing.rows[static_cast<size_t>(i)];
+      // Added to the zeros, so that a sum of -0 becomes the +0 of a rank without the expert.
+      kernels_.add(out.Rows({slot, slot + 1}), x.Rows({i, i + 1}), {0, 1});
+    }
+  }
+
  private:
+  void RunLinear(const cpu::LinearArgs& args) {
+    TRI_CHECK(IsF32(args.out));
+    const int64_t tokens = args.out.rows();
+    const int64_t outputs = args.out.columns();
+    if (tokens == 0 || outputs == 0) return;
+    const std::vector<Range>& leaves = args.schedule->leaves;
+    const bool nothing_to_add = leaves.empty() || leaves.back().end == 0;
+    if (nothing_to_add) {
+      for (int64_t t = 0; t < tokens; ++t) std::fill_n(args.out.row_as<float>(t), outputs, 0.0f);
+      return;
+    }
+    const int64_t width = leaves.back().end;
+    const bool flipped = args.input_major;
+    TRI_CHECK(IsF32(args.x) && IsWeightType(args.w.dtype));
+    TRI_CHECK(!flipped || !IsBlockType(args.w.dtype));
+    TRI_CHECK_EQ(args.x.rows(), tokens);
+    TRI_CHECK_EQ(flipped ? args.w.columns() : args.w.rows(), outputs);
+    TRI_CHECK_LE(width, args.x.columns());
+    TRI_CHECK_LE(width + args.w_offset, flipped ? args.w.rows() : args.w.columns());
+    TRI_CHECK(args.scales.empty() || args.scales.columns() == outputs);
+    const int64_t rows = RowsPerTask(outputs, outputs * tokens * width);
+    ForEachTask((outputs + rows - 1) / rows, [&](int64_t task, cpu::Scratch& scratch) {
+      kernels_.linear(args, {task * rows, std::min((task + 1) * rows, outputs)}, scratch);
+    });
+  }
+
   // Runs body(task, scratch) for every task. Each worker takes tasks as it gets free, and has a
   // scratch of its own.
   template <typename Body>

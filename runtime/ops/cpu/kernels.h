@@ -39,6 +39,8 @@ struct LinearArgs {
   int64_t w_offset = 0;
   const LeafSchedule* schedule = nullptr;  // at least one leaf
   TensorView out;
+  ConstTensorView scales{};  // [1, outputs] factors of each leaf, or empty
+  bool input_major = false;  // w is [k, outputs], of a type without blocks
 };
 
 struct NormArgs {

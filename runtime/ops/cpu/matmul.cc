@@ -61,6 +61,7 @@ struct PanelWeights : F32Weights {};
 struct RowGroup {
   const uint8_t* row[kRows];
   int64_t offset;
+  const float* scales;  // [kRows] factors of every leaf's Dot; nullptr for none
 };
 
 // Up to kMaxTileTokens rows of x.
@@ -143,6 +144,16 @@ HWY_INLINE void DotLeaf(const RowGroup& w, const TokenGroup& x, Range leaf, floa
   }
 }
 
+template <int T>
+HWY_INLINE void ScaleSums(const float* scales, float* sums) {
+  for (int t = 0; t < T; ++t) {
+    for (int r = 0; r < kRows; r += 4) {
+      float* to = sums + t * kRows + r;
+      hn::StoreU(hn::Mul(hn::LoadU(D4(), to), hn::LoadU(D4(), scales + r)), D4(), to);
+    }
+  }
+}
+
 // All leaves and their tree; the totals are left in sums[t * kRows + r].
 template <class W, int T>
 HWY_NOINLINE void DotTile(const RowGroup& w, const TokenGroup& x, const LeafSchedule& schedule,
@@ -151,6 +162,7 @@ HWY_NOINLINE void DotTile(const RowGroup& w, const TokenGroup& x, const LeafSche
   float* to = sums;
   for (const Range leaf : schedule.leaves) {
     DotLeaf<W, T>(w, x, leaf, to);
+    if (w.scales != nullptr) ScaleSums<T>(w.scales, to);
     to += kLeafFloats;
   }
   for (const SumStep& step : schedule.steps) {
@@ -177,10 +189,12 @@ struct RowSource {
   int64_t stride_bytes;
   int64_t rows;
   int64_t offset;
+  const float* scales;  // of the rows, padded to whole groups; nullptr for none
 
   RowGroup Group(int64_t first) const {
     RowGroup group;
     group.offset = offset;
+    group.scales = scales == nullptr ? nullptr : scales + first;
     for (int64_t r = 0; r < kRows; ++r) {
       group.row[r] = data + std::min(first + r, rows - 1) * stride_bytes;
     }
@@ -234,6 +248,61 @@ const uint8_t* WeightRow(const LinearArgs& args, int64_t row) {
   return reinterpret_cast<const uint8_t*>(args.w.row(row));
 }
 
+// Factors of `outputs` as fp32, padded to whole groups of rows; nullptr where there are none.
+const float* DecodeScales(const LinearArgs& args, Range outputs, float* to) {
+  if (args.scales.empty()) return nullptr;
+  const auto* from = reinterpret_cast<const uint8_t*>(args.scales.data);
+  WithWeights(args.scales.dtype, [&](auto reader) {
+    using W = decltype(reader);
+    DecodeColumns<W>(from, outputs, to);
+  });
+  return to;
+}
+int64_t ScaleFloats(const LinearArgs& args, Range outputs) {
+  return args.scales.empty() ? 0 : (outputs.size() + 15) / 16 * 16;
+}
+
+// Sixteen outputs, or what is left of them, of an input-major matrix to rows of a panel.
+template <class W>
+void DecodeOutputs(const LinearArgs& args, Range outputs, Range inputs, float* panel,
+                   int64_t stride) {
+  HWY_ALIGN float tile[16 * 16];
+  const auto load = [&](int64_t k) HWY_ATTR {
+    const auto* row = reinterpret_cast<const uint8_t*>(args.w.row(k));
+    const uint8_t* from = row + outputs.begin * W::kElementBytes;
+    if (outputs.size() < 16) return DecodeTail<W>(from, outputs.size());
+    Lanes lanes;
+    W::Decode(from, 0, nullptr, &lanes);
+    return lanes;
+  };
+  for (int64_t k = 0; k < inputs.size(); k += 16) {
+    const int64_t count = std::min<int64_t>(16, inputs.size() - k);
+    for (int64_t i = 0; i < count; ++i) StoreLanes(load(inputs.begin + k + i), tile + 16 * i);
+    for (int64_t i = count; i < 16; ++i) StoreLanes(ZeroLanes(), tile + 16 * i);
+    for (int64_t n = 0; n < outputs.size(); ++n) {
+      for (int64_t i = 0; i < 16; ++i) panel[n * stride + k + i] = tile[16 * i + n];
+    }
+  }
+}
+
+template <class W>
+void DecodePanel(const LinearArgs& args, Range outputs, Range columns, float* panel,
+                 int64_t stride) {
+  if (!args.input_major) {
+    for (int64_t r = 0; r < outputs.size(); ++r) {
+      DecodeColumns<W>(WeightRow(args, outputs.begin + r), columns, panel + r * stride);
+    }
+    return;
+  }
+  if constexpr (W::kElementBytes > 0) {
+    for (int64_t r = 0; r < outputs.size(); r += 16) {
+      const int64_t first = outputs.begin + r;
+      DecodeOutputs<W>(args, {first, std::min(first + 16, outputs.end)}, columns,
+                       panel + r * stride, stride);
+    }
+  }
+}
+
 template <class W>
 void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const std::vector<Range>& leaves = args.schedule->leaves;
@@ -247,15 +316,16 @@ void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const int64_t stride = (columns.size() + 15) / 16 * 16;
   const int64_t panel_rows = std::max<int64_t>(kRows, kPanelFloats / stride / kRows * kRows);
   const auto sums_size = static_cast<int64_t>(leaves.size()) * kRows * kMaxTileTokens;
-  float* panel = scratch.Floats(std::min(panel_rows, outputs.size()) * stride + sums_size);
-  float* sums = panel + std::min(panel_rows, outputs.size()) * stride;
+  const int64_t panel_size = std::min(panel_rows, outputs.size()) * stride;
+  float* panel = scratch.Floats(panel_size + sums_size + ScaleFloats(args, outputs));
+  float* sums = panel + panel_size;
+  const float* scales = DecodeScales(args, outputs, sums + sums_size);
   for (int64_t first = outputs.begin; first < outputs.end; first += panel_rows) {
     const int64_t count = std::min(panel_rows, outputs.end - first);
-    for (int64_t r = 0; r < count; ++r) {
-      DecodeColumns<W>(WeightRow(args, first + r), columns, panel + r * stride);
-    }
+    DecodePanel<W>(args, {first, first + count}, columns, panel, stride);
     const RowSource source{reinterpret_cast<const uint8_t*>(panel),
-                           stride * static_cast<int64_t>(sizeof(float)), count, offset};
+                           stride * static_cast<int64_t>(sizeof(float)), count, offset,
+                           scales == nullptr ? nullptr : scales + (first - outputs.begin)};
     MultiplyRows<PanelWeights, kMaxTileTokens>(args, source, first, sums);
   }
 }
@@ -263,10 +333,11 @@ void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
 template <class W, int kMaxTokens>
 void MultiplyDirect(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const auto leaves = static_cast<int64_t>(args.schedule->leaves.size());
+  const int64_t sums_size = leaves * kRows * kMaxTileTokens;
+  float* sums = scratch.Floats(sums_size + ScaleFloats(args, outputs));
   const RowSource source{WeightRow(args, outputs.begin), args.w.row_stride_bytes, outputs.size(),
-                         args.w_offset};
-  MultiplyRows<W, kMaxTokens>(args, source, outputs.begin,
-                              scratch.Floats(leaves * kRows * kMaxTileTokens));
+                         args.w_offset, DecodeScales(args, outputs, sums + sums_size)};
+  MultiplyRows<W, kMaxTokens>(args, source, outputs.begin, sums);
 }
 
 }  // namespace
@@ -274,7 +345,9 @@ void MultiplyDirect(const LinearArgs& args, Range outputs, Scratch& scratch) {
 void Linear(const LinearArgs& args, Range outputs, Scratch& scratch) {
   WithWeights(args.w.dtype, [&](auto reader) {
     using W = decltype(reader);
-    if constexpr (std::is_same_v<W, F32Weights>) {
+    if (args.input_major) {
+      MultiplyPanels<W>(args, outputs, scratch);
+    } else if constexpr (std::is_same_v<W, F32Weights>) {
       MultiplyDirect<W, kMaxTileTokens>(args, outputs, scratch);
     } else if (args.out.rows() <= kMaxDirectTokens && LeavesOnUnits<W>(args)) {
       MultiplyDirect<W, kMaxDirectTokens>(args, outputs, scratch);

@@ -53,6 +53,12 @@ void NormalizeRow(const float* x, const uint8_t* weight, float inverse, int64_t 
   }
 }
 
+void ScaleToUnit(const float* x, float inverse, int64_t width, float* out) {
+  ForEachVector(width, [=](auto d, int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)), d, out + i);
+  });
+}
+
 }  // namespace
 
 void RmsNorm(const NormArgs& args, Range tokens) {
@@ -63,6 +69,10 @@ void RmsNorm(const NormArgs& args, Range tokens) {
     const float mean = SquareSum(x, width) / static_cast<float>(width);
     const float inverse = 1.0f / std::sqrt(mean + args.eps);
     float* out = args.out.row_as<float>(t);
+    if (weight == nullptr) {
+      ScaleToUnit(x, inverse, width, out);
+      continue;
+    }
     WithWeights(args.weight.dtype, [&](auto reader) {
       using W = decltype(reader);
       if constexpr (W::kElementBytes > 0) {

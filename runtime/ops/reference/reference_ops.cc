@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "runtime/base/check.h"
 #include "runtime/ops/decode_row.h"
@@ -40,18 +41,42 @@ std::vector<float> Row(ConstTensorView matrix, int64_t index) {
 }
 
 float LeavesDot(std::span<const float> x, std::span<const float> w, int64_t w_offset,
-                const LeafSchedule& schedule) {
+                const LeafSchedule& schedule, float scale = 1) {
   if (schedule.leaves.empty()) return 0;
   std::vector<float> sums;
   for (const Range leaf : schedule.leaves) {
     const auto size = static_cast<size_t>(leaf.size());
     sums.push_back(Dot(x.subspan(static_cast<size_t>(leaf.begin), size),
-                       w.subspan(static_cast<size_t>(leaf.begin + w_offset), size)));
+                       w.subspan(static_cast<size_t>(leaf.begin + w_offset), size)) *
+                   scale);
   }
   for (const SumStep& step : schedule.steps) {
     sums[static_cast<size_t>(step.into)] += sums[static_cast<size_t>(step.from)];
   }
   return sums[0];
+}
+
+// The weights of output `n`, along k.
+std::vector<float> OutputWeights(const ExpertMatrix& matrix, int64_t n) {
+  if (!matrix.input_major) return Row(matrix.values, n);
+  std::vector<float> values;
+  for (int64_t k = 0; k < matrix.values.rows(); ++k) {
+    float value = 0;
+    DecodeRow(matrix.values.dtype, matrix.values.row(k), {n, n + 1}, {&value, 1});
+    values.push_back(value);
+  }
+  return values;
+}
+
+// The first of the greatest logits whose expert is not in `chosen`. (NaN is greater than nothing.)
+size_t BestOfOthers(std::span<const float> logits, std::span<const int32_t> chosen) {
+  std::optional<size_t> best;
+  for (size_t expert = 0; expert < logits.size(); ++expert) {
+    const auto found = std::find(chosen.begin(), chosen.end(), static_cast<int32_t>(expert));
+    if (found != chosen.end()) continue;
+    if (!best || logits[expert] > logits[*best]) best = expert;
+  }
+  return *best;
 }
 
 void StoreElement(DType dtype, std::byte* row, int64_t index, float value) {
@@ -117,7 +142,9 @@ class ReferenceOps final : public Ops {
   }
 
   void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override {
-    const std::vector<float> scale = Row(weight, 0);
+    const std::vector<float> scale = weight.empty()
+                                         ? std::vector<float>(static_cast<size_t>(x.columns()), 1)
+                                         : Row(weight, 0);
     for (int64_t t = 0; t < x.rows(); ++t) {
       const std::vector<float> row = Row(x, t);
       const float mean = Dot(row, row) / static_cast<float>(row.size());
@@ -205,6 +232,77 @@ class ReferenceOps final : public Ops {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(x.row_as<float>(rows[i]), x.columns(),
                   out.row_as<float>(static_cast<int64_t>(i)));
+    }
+  }
+
+  void ScaleByPosition(TensorView x, std::span<const int32_t> positions,
+                       ConstTensorView scales) override {
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      const float scale = scales.row_as<float>(positions[static_cast<size_t>(t)])[0];
+      for (int64_t i = 0; i < x.columns(); ++i) x.row_as<float>(t)[i] *= scale;
+    }
+  }
+
+  void Route(ConstTensorView logits, const Routing& routing) override {
+    const auto per_token = static_cast<size_t>(routing.per_token);
+    for (int64_t t = 0; t < logits.rows(); ++t) {
+      const std::vector<float> row = Row(logits, t);
+      for (size_t i = 0; i < per_token; ++i) {
+        const size_t slot = static_cast<size_t>(t) * per_token + i;
+        const auto expert = BestOfOthers(row, routing.experts.subspan(slot - i, i));
+        routing.experts[slot] = static_cast<int32_t>(expert);
+        routing.scores[slot] = 1.0f / (1.0f + Exp(-row[expert]));
+        ++routing.loads[expert];
+      }
+    }
+    const size_t slots = static_cast<size_t>(logits.rows()) * per_token;
+    size_t rows = 0;
+    routing.offsets[0] = 0;
+    for (int64_t expert = routing.held.begin; expert < routing.held.end; ++expert) {
+      for (size_t slot = 0; slot < slots; ++slot) {
+        if (routing.experts[slot] == expert) routing.rows[rows++] = static_cast<int32_t>(slot);
+      }
+      routing.offsets[static_cast<size_t>(expert - routing.held.begin + 1)] =
+          static_cast<int32_t>(rows);
+    }
+  }
+
+  void GatherExperts(ConstTensorView x, const Routing& routing, TensorView out) override {
+    for (int64_t i = 0; i < routing.offsets.back(); ++i) {
+      const auto slot = static_cast<size_t>(routing.rows[static_cast<size_t>(i)]);
+      const float* from = x.row_as<float>(static_cast<int64_t>(slot) / routing.per_token);
+      for (int64_t d = 0; d < x.columns(); ++d) {
+        out.row_as<float>(i)[d] = from[d] * routing.scores[slot];
+      }
+    }
+  }
+
+  void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
+                    const Routing& routing, const LeafSchedule* schedule,
+                    TensorView out) override {
+    const LeafSchedule whole{{{0, x.columns()}}, {}};
+    const LeafSchedule& leaves = schedule == nullptr ? whole : *schedule;
+    for (size_t e = 0; e < experts.size(); ++e) {
+      if (routing.offsets[e] == routing.offsets[e + 1]) continue;
+      for (int64_t n = 0; n < out.columns(); ++n) {
+        const std::vector<float> weights = OutputWeights(experts[e], n);
+        const bool scaled = !experts[e].scales.empty();
+        const float scale = scaled ? Row(experts[e].scales, 0)[static_cast<size_t>(n)] : 1.0f;
+        for (int64_t i = routing.offsets[e]; i < routing.offsets[e + 1]; ++i) {
+          const std::span<const float> row(x.row_as<float>(i), static_cast<size_t>(x.columns()));
+          out.row_as<float>(i)[n] = LeavesDot(row, weights, experts[e].offset, leaves, scale);
+        }
+      }
+    }
+  }
+
+  void ScatterExperts(ConstTensorView x, const Routing& routing, TensorView out) override {
+    for (int64_t slot = 0; slot < out.rows(); ++slot) {
+      std::fill_n(out.row_as<float>(slot), out.columns(), 0.0f);
+    }
+    for (int64_t i = 0; i < routing.offsets.back(); ++i) {
+      float* to = out.row_as<float>(routing.rows[static_cast<size_t>(i)]);
+      for (int64_t d = 0; d < out.columns(); ++d) to[d] = x.row_as<float>(i)[d] + 0.0f;
     }
   }
 

@@ -1,30 +1,19 @@
 // Every CPU target at every number of threads gives the bits of the reference. A case is a name and
 // a function from a backend to numbers; a new verb adds cases, a new backend adds nothing.
 #include <cstring>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "gtest/gtest.h"
 #include "runtime/ops/ops.h"
+#include "tests/runtime/ops/parity_cases.h"
 #include "tests/runtime/ops/samples.h"
 
 namespace trireme {
 namespace {
 
-struct Case {
-  std::string name;
-  std::function<std::vector<float>(Ops&)> run;
-};
-
-// Inputs depend on the seed alone, so each backend sees the same.
-constexpr uint64_t kSeed = 20240817;
-
-std::vector<float> Floats(int64_t rows, int64_t columns) {
-  // Not zero, so that an output which is never written shows.
-  return std::vector<float>(static_cast<size_t>(rows * columns), 7.0f);
-}
+using Case = ParityCase;
 
 struct LinearShape {
   int64_t tokens;
@@ -149,7 +138,19 @@ std::vector<float> RunRmsNorm(Ops& ops, DType dtype, int64_t tokens, int64_t wid
   return in_place ? x : out;
 }
 
+std::vector<float> RunPlainNorm(Ops& ops, int64_t tokens, int64_t width) {
+  Sampler sampler(kSeed);
+  std::vector<float> x = sampler.Values(tokens * width);
+  ops.RmsNorm(Matrix(std::as_const(x), tokens, width), ConstTensorView(), 1e-5f,
+              Matrix(x, tokens, width));
+  return x;
+}
+
 void AddRowCases(std::vector<Case>& cases) {
+  for (const int64_t width : {1, 16, 33, 128}) {
+    cases.push_back({absl::StrFormat("RmsNorm without weight width=%d", width),
+                     [=](Ops& ops) { return RunPlainNorm(ops, 5, width); }});
+  }
   for (const DType dtype : kWeightTypes) {
     const int64_t block = Traits(dtype).block_elements;
     const std::vector<int64_t> widths = IsBlockType(dtype)
@@ -327,6 +328,7 @@ TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
   AddRowCases(cases);
   AddElementwiseCases(cases);
   AddAttentionCases(cases);
+  AddExpertCases(cases);
   const std::unique_ptr<Ops> reference = MakeReferenceOps();
   const std::vector<Backend> backends = AllCpuBackends();
   ASSERT_FALSE(backends.empty());
