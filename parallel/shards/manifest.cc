@@ -81,24 +81,30 @@ absl::Status CheckSet(const v1::ShardSet& set) {
   return absl::OkStatus();
 }
 
+// Compared without subtracting, so that no value overflows.
+bool Spans(int64_t begin, int64_t end, int64_t extent) {
+  return extent >= 1 && begin >= 0 && begin < end && end - begin == extent;
+}
+
 // Bytes of the stored shape, or nullopt when dtype, shape and region do not agree.
 std::optional<uint64_t> BytesOf(const v1::SliceRecord& slice) {
   const std::optional<DType> dtype = DTypeFromName(slice.dtype());
-  if (!dtype || slice.shape_size() < 1 || slice.shape_size() > 2) return std::nullopt;
-  const int64_t rows = slice.shape(0);
-  const int64_t columns = slice.shape_size() == 2 ? slice.shape(1) : 1;
+  const int rank = slice.shape_size();
+  if (!dtype || rank < 1 || rank > 3) return std::nullopt;
+  const int64_t experts = rank == 3 ? slice.shape(0) : 1;
+  const int64_t rows = slice.shape(rank == 3 ? 1 : 0);
+  const int64_t columns = rank == 1 ? 1 : slice.shape(rank - 1);
   const v1::SliceRegion& region = slice.region();
-  // Compared without subtracting, so that no value overflows.
-  const auto spans = [](int64_t begin, int64_t end, int64_t extent) {
-    return extent >= 1 && begin >= 0 && begin < end && end - begin == extent;
-  };
-  if (!spans(region.row_begin(), region.row_end(), rows) ||
-      !spans(region.column_begin(), region.column_end(), columns)) {
+  if (!Spans(region.expert_begin(), region.expert_end(), experts) ||
+      !Spans(region.row_begin(), region.row_end(), rows) ||
+      !Spans(region.column_begin(), region.column_end(), columns)) {
     return std::nullopt;
   }
   const DTypeTraits& traits = Traits(*dtype);
-  if ((slice.shape_size() == 2 ? columns : rows) % traits.block_elements != 0) return std::nullopt;
-  const auto elements = CheckedMul(static_cast<uint64_t>(rows), static_cast<uint64_t>(columns));
+  if ((rank == 1 ? rows : columns) % traits.block_elements != 0) return std::nullopt;
+  const auto matrix = CheckedMul(static_cast<uint64_t>(rows), static_cast<uint64_t>(columns));
+  if (!matrix) return std::nullopt;
+  const auto elements = CheckedMul(*matrix, static_cast<uint64_t>(experts));
   if (!elements) return std::nullopt;
   return CheckedMul(*elements / static_cast<uint64_t>(traits.block_elements),
                     static_cast<uint64_t>(traits.block_bytes));

@@ -10,6 +10,7 @@
 #include "parallel/sha256.h"
 #include "parallel/shards/manifest.h"
 #include "parallel/shards/shard_source.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/checkpoint/strict_json.h"
 #include "trireme/v1/manifest.pb.h"
@@ -86,6 +87,21 @@ absl::Status SetArchitecture(ModelSource& model) {
   return absl::OkStatus();
 }
 
+// Says once what of the checkpoint is left aside.
+void LogForeignTensors(const Architecture& architecture, const TensorSource& source) {
+  int64_t count = 0;
+  const auto is_foreign = [&](const std::string& name) {
+    return std::any_of(architecture.foreign_prefixes.begin(), architecture.foreign_prefixes.end(),
+                       [&](std::string_view prefix) { return name.starts_with(prefix); });
+  };
+  for (const TensorEntry& entry : source.entries()) count += is_foreign(entry.name) ? 1 : 0;
+  for (const UnsupportedTensor& tensor : source.unsupported()) {
+    count += is_foreign(tensor.name) ? 1 : 0;
+  }
+  if (count == 0) return;
+  LogInfo("tensors that are not of the language model are skipped", {{"count", count}});
+}
+
 absl::StatusOr<ModelSource> OpenCheckpointModel(const std::string& path) {
   TRI_ASSIGN_OR_RETURN(Checkpoint opened, OpenCheckpoint(path));
   const auto checkpoint = std::make_shared<const Checkpoint>(std::move(opened));
@@ -104,6 +120,7 @@ absl::StatusOr<ModelSource> OpenCheckpointModel(const std::string& path) {
     TRI_RETURN_IF_ERROR(SetArchitecture(model));
   }
   model.table = model.architecture->tensors(model.config);
+  LogForeignTensors(*model.architecture, *checkpoint->tensors);
   TRI_ASSIGN_OR_RETURN(const std::vector<Companion> companions, CompanionsOf(*checkpoint));
   model.identity = IdentityOf(DescribeSet(model, companions));
   return model;

@@ -26,11 +26,7 @@ absl::StatusOr<std::vector<SliceLayout>> SlicesOf(const TensorTable& table, cons
     const TensorSpec& spec = table[held.row];
     TRI_ASSIGN_OR_RETURN(const TensorEntry* entry, FindChecked(source, spec));
     if (entry == nullptr) continue;
-    if (!(entry->view.shape == spec.shape)) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%s: tensor %s has shape %s; expected %s", entry->file->path(),
-                          entry->name, entry->view.shape.ToString(), spec.shape.ToString()));
-    }
+    TRI_RETURN_IF_ERROR(CheckWhole(spec, *entry));
     const DType dtype = entry->view.dtype;
     SliceLayout layout;
     layout.row = held.row;
@@ -73,8 +69,9 @@ std::string HeaderOf(const RankLayout& layout, const std::string& identity) {
 }  // namespace
 
 Slice StoredRegion(const TensorSpec& spec, const Slice& slice, DType dtype) {
-  if (spec.shape.rank() == 1) return slice;
-  return {slice.rows, WidenToBlocks(slice.columns, dtype)};
+  Slice region = SourceRegion(spec, slice);
+  if (spec.shape.rank() > 1) region.columns = WidenToBlocks(region.columns, dtype);
+  return region;
 }
 
 absl::StatusOr<std::vector<RankLayout>> LayOutRanks(const TensorTable& table,

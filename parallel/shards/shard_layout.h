@@ -25,7 +25,7 @@ struct SliceLayout {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;          // as stored
-  Slice region;         // of the whole tensor, columns grown to whole blocks
+  Slice region;         // of the checkpoint's tensor, columns grown to whole blocks
   uint64_t offset = 0;  // from the beginning of the file
   uint64_t bytes = 0;
 };
@@ -38,7 +38,7 @@ struct RankLayout {
   uint64_t file_bytes = 0;
 };
 
-// The region of a slice as it is stored: columns grown to whole blocks.
+// The region of the checkpoint's tensor that a slice is stored from: columns grown to whole blocks.
 Slice StoredRegion(const TensorSpec& spec, const Slice& slice, DType dtype);
 
 // `source` has whole tensors, which are checked against the table. `identity` goes into the

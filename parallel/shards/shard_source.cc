@@ -87,11 +87,10 @@ absl::Status CheckSlices(const v1::RankFile& file, const TensorTable& table, con
     const std::optional<DType> dtype = DTypeFromName(slice.dtype());
     const v1::SliceRegion& region = slice.region();
     const Slice stored{{region.row_begin(), region.row_end()},
-                       {region.column_begin(), region.column_end()}};
+                       {region.column_begin(), region.column_end()},
+                       {region.expert_begin(), region.expert_end()}};
     const bool same = held && dtype && [&] {
-      const Slice expected = StoredRegion(spec, *held, *dtype);
-      return expected.rows == stored.rows && expected.columns == stored.columns &&
-             slice.shape_size() == spec.shape.rank();
+      return StoredRegion(spec, *held, *dtype) == stored && slice.shape_size() == spec.shape.rank();
     }();
     if (!same) {
       return absl::InvalidArgumentError(absl::StrFormat(

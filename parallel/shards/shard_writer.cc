@@ -30,37 +30,39 @@ constexpr uint64_t kBufferBytes = 4 << 20;
 // A column slice touches every page of the rows it is gathered from: so much source a buffer.
 constexpr uint64_t kSourceSpanBytes = 32 << 20;
 
-// The bytes of a slice in the order in which a shard stores them.
+// The bytes of a slice in the order in which a shard stores them: row by row, and expert by expert.
 class SliceReader {
  public:
-  SliceReader(const TensorEntry& entry, const Slice& region)
-      : entry_(entry), rows_(region.rows), whole_row_(entry.view.row_stride_bytes) {
-    if (entry.view.shape.rank() == 1) {
-      first_ = entry.view.data + RowBytes(entry.view.dtype, region.rows.begin);
-      row_ = RowBytes(entry.view.dtype, region.rows.size());
-      rows_ = {0, 1};
+  SliceReader(const TensorEntry& entry, const SliceLayout& slice)
+      : entry_(entry),
+        region_(slice.region),
+        whole_row_(static_cast<uint64_t>(entry.view.row_stride_bytes)) {
+    if (slice.shape.rank() == 1) {
+      // A vector is one row.
+      first_byte_ = RowBytes(slice.dtype, region_.rows.begin);
+      row_ = static_cast<uint64_t>(RowBytes(slice.dtype, region_.rows.size()));
+      region_.rows = {0, 1};
       return;
     }
-    first_ = entry.view.row(region.rows.begin) + RowBytes(entry.view.dtype, region.columns.begin);
-    row_ = RowBytes(entry.view.dtype, region.columns.size());
+    if (slice.shape.rank() == 3) whole_rows_ = entry.view.shape[1];
+    first_byte_ = RowBytes(slice.dtype, region_.columns.begin);
+    row_ = static_cast<uint64_t>(RowBytes(slice.dtype, region_.columns.size()));
   }
 
   // How much to ask for at once.
   uint64_t piece_bytes() const {
-    const auto rows = std::max<uint64_t>(1, kSourceSpanBytes / static_cast<uint64_t>(whole_row_));
-    return std::clamp<uint64_t>(rows * static_cast<uint64_t>(row_), 1, kBufferBytes);
+    const uint64_t rows = std::max<uint64_t>(1, kSourceSpanBytes / whole_row_);
+    return std::clamp<uint64_t>(rows * row_, 1, kBufferBytes);
   }
 
   // Copies bytes [offset, offset + out.size()) of the slice and lets go of the source's pages.
   void Read(uint64_t offset, std::span<std::byte> out) const {
-    const auto row_bytes = static_cast<uint64_t>(row_);
     const std::byte* from = nullptr;
     const std::byte* begin = nullptr;
     for (size_t done = 0, part = 0; done < out.size(); done += part) {
-      const uint64_t row = (offset + done) / row_bytes;
-      const uint64_t within = (offset + done) % row_bytes;
-      part = std::min<uint64_t>(row_bytes - within, out.size() - done);
-      from = first_ + static_cast<int64_t>(row) * whole_row_ + within;
+      const uint64_t within = (offset + done) % row_;
+      part = std::min<uint64_t>(row_ - within, out.size() - done);
+      from = RowStart((offset + done) / row_) + within;
       if (begin == nullptr) begin = from;
       std::memcpy(out.data() + done, from, part);
     }
@@ -70,11 +72,20 @@ class SliceReader {
   }
 
  private:
+  // Of row `row` of the slice.
+  const std::byte* RowStart(uint64_t row) const {
+    const auto rows = static_cast<uint64_t>(region_.rows.size());
+    const int64_t expert = region_.experts.begin + static_cast<int64_t>(row / rows);
+    const int64_t in_expert = region_.rows.begin + static_cast<int64_t>(row % rows);
+    return entry_.view.row(expert * whole_rows_ + in_expert) + first_byte_;
+  }
+
   const TensorEntry& entry_;
-  Range rows_;
-  int64_t whole_row_;  // bytes from a row of the source to the next
-  int64_t row_ = 0;    // bytes of a row of the slice
-  const std::byte* first_ = nullptr;
+  Slice region_;
+  uint64_t whole_row_;      // bytes from a row of the source to the next
+  int64_t whole_rows_ = 0;  // rows of an expert in the source
+  int64_t first_byte_ = 0;  // of the slice, in a row of the source
+  uint64_t row_ = 0;        // bytes of a row of the slice
 };
 
 // A rank file while it is written.
@@ -97,7 +108,7 @@ v1::RankFile RecordOf(const RankLayout& layout, const TensorTable& table,
     const TensorSpec& spec = table[slice.row];
     v1::SliceRecord& listed = *record.add_slices();
     listed.set_name(slice.name);
-    listed.set_source_name(source.dialect() == Dialect::kGguf ? spec.gguf_name : spec.name);
+    listed.set_source_name(NameIn(source, spec));
     listed.set_dtype(std::string(Name(slice.dtype)));
     for (int axis = 0; axis < slice.shape.rank(); ++axis) listed.add_shape(slice.shape[axis]);
     v1::SliceRegion& region = *listed.mutable_region();
@@ -105,6 +116,8 @@ v1::RankFile RecordOf(const RankLayout& layout, const TensorTable& table,
     region.set_row_end(slice.region.rows.end);
     region.set_column_begin(slice.region.columns.begin);
     region.set_column_end(slice.region.columns.end);
+    region.set_expert_begin(slice.region.experts.begin);
+    region.set_expert_end(slice.region.experts.end);
     listed.set_offset(slice.offset);
     listed.set_bytes(slice.bytes);
   }
@@ -143,7 +156,7 @@ class SliceCopier {
   absl::Status CopySlice(const SliceLayout& slice, OpenRank& rank) {
     TRI_ASSIGN_OR_RETURN(const TensorEntry* entry,
                          FindChecked(*model_.checkpoint->tensors, model_.table[slice.row]));
-    const SliceReader reader(*entry, slice.region);
+    const SliceReader reader(*entry, slice);
     v1::SliceRecord* record =
         rank.record.mutable_slices(static_cast<int>(&slice - rank.layout->slices.data()));
     for (uint64_t begin = 0; begin < slice.bytes; begin += options_.chunk_bytes) {

@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "runtime/model/llama.h"
 
 namespace trireme {
 
 const std::vector<Architecture>& Architectures() {
-  static const std::vector<Architecture> list = {LlamaArchitecture()};
+  static const std::vector<Architecture> list = {LlamaArchitecture(), Llama4Architecture()};
   return list;
 }
 

@@ -1,108 +1,20 @@
 #include "runtime/model/config.h"
 
-#include <array>
-#include <cmath>
-#include <limits>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/model/architecture.h"
+#include "runtime/model/reading/gguf_reader.h"
+#include "runtime/model/reading/json_reader.h"
 
 namespace trireme {
 namespace {
 
 using nlohmann::json;
 
-// Larger values than any model has, small enough that products of two or three do not overflow.
-constexpr int64_t kMaxExtent = int64_t{1} << 24;
-
-// Typed reads of one JSON object, with errors that name file, key, expected and found.
-class ConfigReader {
- public:
-  ConfigReader(const json& object, std::string_view file) : object_(object), file_(file) {}
-
-  bool Has(std::string_view key) const {
-    const auto found = object_.find(key);
-    return found != object_.end() && !found->is_null();
-  }
-
-  absl::StatusOr<int64_t> Integer(std::string_view key, Range allowed,
-                                  std::optional<int64_t> absent = std::nullopt) const {
-    if (!Has(key)) {
-      if (absent) return *absent;
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%s: \"%s\" is missing; an integer is expected", file_, key));
-    }
-    const json& value = object_[key];
-    if (value.is_number_unsigned() && value.get<uint64_t>() > std::numeric_limits<int64_t>::max()) {
-      return Refused(key, "an integer", value);
-    }
-    if (!value.is_number_integer() || value.get<int64_t>() < allowed.begin ||
-        value.get<int64_t>() >= allowed.end) {
-      return Refused(key, absl::StrFormat("an integer in [%d, %d]", allowed.begin, allowed.end - 1),
-                     value);
-    }
-    return value.get<int64_t>();
-  }
-
-  absl::StatusOr<float> Positive(std::string_view key, std::optional<float> absent) const {
-    if (!Has(key)) {
-      if (absent) return *absent;
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%s: \"%s\" is missing; a positive number is expected", file_, key));
-    }
-    const json& value = object_[key];
-    if (!value.is_number() || !(value.get<double>() > 0) || !(value.get<double>() < 1e30)) {
-      return Refused(key, "a positive number", value);
-    }
-    return value.get<float>();
-  }
-
-  absl::StatusOr<bool> Boolean(std::string_view key, bool absent) const {
-    if (!Has(key)) return absent;
-    if (!object_[key].is_boolean()) return Refused(key, "true or false", object_[key]);
-    return object_[key].get<bool>();
-  }
-
-  absl::StatusOr<std::string> Text(std::string_view key) const {
-    if (!Has(key) || !object_[key].is_string()) {
-      return absl::InvalidArgumentError(absl::StrFormat("%s: \"%s\" must be a string", file_, key));
-    }
-    return object_[key].get<std::string>();
-  }
-
-  absl::StatusOr<ConfigReader> Object(std::string_view key) const {
-    if (!object_[key].is_object()) return Refused(key, "an object", object_[key]);
-    return ConfigReader(object_[key], file_);
-  }
-
-  // One id or a list of them.
-  absl::StatusOr<std::vector<int32_t>> Ids(std::string_view key, int64_t vocabulary) const {
-    std::vector<int32_t> ids;
-    if (!Has(key)) return ids;
-    const json& value = object_[key];
-    const json list = value.is_array() ? value : json::array({value});
-    for (const json& id : list) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocabulary) {
-        return Refused(key, absl::StrFormat("token ids below %d", vocabulary), value);
-      }
-      ids.push_back(id.get<int32_t>());
-    }
-    return ids;
-  }
-
-  std::string_view file() const { return file_; }
-
- private:
-  absl::Status Refused(std::string_view key, std::string_view expected, const json& found) const {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: \"%s\" must be %s; found %s", file_, key, expected,
-                        found.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 80)));
-  }
-
-  const json& object_;
-  std::string_view file_;
-};
+constexpr int64_t kMaxLayers = 4096;
 
 absl::StatusOr<json> ParseObject(std::string_view text, std::string_view file) {
   json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -112,7 +24,7 @@ absl::StatusOr<json> ParseObject(std::string_view text, std::string_view file) {
   return parsed;
 }
 
-absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const ConfigReader& reader,
+absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const JsonReader& reader,
                                                        int64_t max_positions) {
   const std::string_view type_key = reader.Has("rope_type") ? "rope_type" : "type";
   TRI_ASSIGN_OR_RETURN(const std::string type, reader.Text(type_key));
@@ -132,23 +44,23 @@ absl::StatusOr<std::optional<RopeScaling>> ReadScaling(const ConfigReader& reade
   return std::optional(scaling);
 }
 
-absl::StatusOr<RopeConfig> ReadRope(const ConfigReader& reader, int64_t max_positions) {
+absl::StatusOr<RopeConfig> ReadRope(const JsonReader& reader, int64_t max_positions) {
   RopeConfig rope;
   if (reader.Has("rope_parameters")) {
-    TRI_ASSIGN_OR_RETURN(const ConfigReader parameters, reader.Object("rope_parameters"));
+    TRI_ASSIGN_OR_RETURN(const JsonReader parameters, reader.Object("rope_parameters"));
     TRI_ASSIGN_OR_RETURN(rope.theta, parameters.Positive("rope_theta", 10'000.0F));
     TRI_ASSIGN_OR_RETURN(rope.scaling, ReadScaling(parameters, max_positions));
     return rope;
   }
   TRI_ASSIGN_OR_RETURN(rope.theta, reader.Positive("rope_theta", 10'000.0F));
   if (reader.Has("rope_scaling")) {
-    TRI_ASSIGN_OR_RETURN(const ConfigReader scaling, reader.Object("rope_scaling"));
+    TRI_ASSIGN_OR_RETURN(const JsonReader scaling, reader.Object("rope_scaling"));
     TRI_ASSIGN_OR_RETURN(rope.scaling, ReadScaling(scaling, max_positions));
   }
   return rope;
 }
 
-absl::Status RefuseUnsupported(const ConfigReader& reader) {
+absl::Status RefuseUnsupported(const JsonReader& reader) {
   for (const std::string_view key : {"attention_bias", "mlp_bias"}) {
     TRI_ASSIGN_OR_RETURN(const bool bias, reader.Boolean(key, false));
     if (bias) {
@@ -162,10 +74,6 @@ absl::Status RefuseUnsupported(const ConfigReader& reader) {
       return absl::UnimplementedError(absl::StrFormat(
           "%s: \"hidden_act\" must be \"silu\"; found \"%s\"", reader.file(), activation));
     }
-  }
-  if (reader.Has("quantization_config")) {
-    return absl::UnimplementedError(absl::StrFormat(
-        "%s: \"quantization_config\" is not supported for this architecture", reader.file()));
   }
   return absl::OkStatus();
 }
@@ -181,15 +89,20 @@ absl::Status CheckConsistent(const ModelConfig& config, std::string_view file) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: the head dimension must be even; found %d", file, config.head_dim));
   }
+  if (config.experts && config.experts->per_token > config.experts->count) {
+    return absl::InvalidArgumentError(absl::StrFormat("%s: a token cannot go to %d of %d experts",
+                                                      file, config.experts->per_token,
+                                                      config.experts->count));
+  }
   return absl::OkStatus();
 }
 
-absl::Status ReadSizes(const ConfigReader& reader, ModelConfig& config) {
+absl::Status ReadSizes(const JsonReader& reader, ModelConfig& config) {
   const auto size = [&reader](std::string_view key, std::optional<int64_t> absent = std::nullopt) {
     return reader.Integer(key, {1, kMaxExtent}, absent);
   };
   TRI_ASSIGN_OR_RETURN(config.hidden, size("hidden_size"));
-  TRI_ASSIGN_OR_RETURN(config.layers, reader.Integer("num_hidden_layers", {1, 4097}));
+  TRI_ASSIGN_OR_RETURN(config.layers, reader.Integer("num_hidden_layers", {1, kMaxLayers + 1}));
   TRI_ASSIGN_OR_RETURN(config.query_heads, reader.Integer("num_attention_heads", {1, 65'537}));
   TRI_ASSIGN_OR_RETURN(config.kv_heads,
                        reader.Integer("num_key_value_heads", {1, 65'537}, config.query_heads));
@@ -202,15 +115,17 @@ absl::Status ReadSizes(const ConfigReader& reader, ModelConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadStops(const ConfigReader& reader, std::string_view generation_json,
-                       ModelConfig& config) {
-  TRI_ASSIGN_OR_RETURN(config.stop_tokens, reader.Ids("eos_token_id", config.vocabulary));
-  TRI_ASSIGN_OR_RETURN(const auto bos, reader.Ids("bos_token_id", config.vocabulary));
+absl::Status ReadStops(const JsonReader& text, const JsonReader& whole,
+                       std::string_view generation_json, ModelConfig& config) {
+  const JsonReader& eos_reader = text.Has("eos_token_id") ? text : whole;
+  const JsonReader& bos_reader = text.Has("bos_token_id") ? text : whole;
+  TRI_ASSIGN_OR_RETURN(config.stop_tokens, eos_reader.Ids("eos_token_id", config.vocabulary));
+  TRI_ASSIGN_OR_RETURN(const auto bos, bos_reader.Ids("bos_token_id", config.vocabulary));
   if (!bos.empty()) config.bos = bos.front();
   if (generation_json.empty()) return absl::OkStatus();
   TRI_ASSIGN_OR_RETURN(const json generation,
                        ParseObject(generation_json, "generation_config.json"));
-  const ConfigReader generation_reader(generation, "generation_config.json");
+  const JsonReader generation_reader(generation, "generation_config.json");
   if (generation_reader.Has("eos_token_id")) {
     TRI_ASSIGN_OR_RETURN(config.stop_tokens,
                          generation_reader.Ids("eos_token_id", config.vocabulary));
@@ -224,55 +139,30 @@ absl::StatusOr<ModelConfig> ConfigFromHuggingFace(std::string_view config_json,
                                                   std::string_view generation_json,
                                                   std::string_view file) {
   TRI_ASSIGN_OR_RETURN(const json parsed, ParseObject(config_json, file));
-  const ConfigReader reader(parsed, file);
+  const JsonReader whole(parsed, file);
+  // A multimodal model keeps its language model's numbers apart, and its tensors under a prefix.
+  const bool wrapped = whole.Has("text_config");
+  TRI_ASSIGN_OR_RETURN(const JsonReader reader,
+                       wrapped ? whole.Object("text_config") : absl::StatusOr<JsonReader>(whole));
   ModelConfig config;
-  TRI_ASSIGN_OR_RETURN(config.architecture, reader.Text("model_type"));
+  if (wrapped) config.tensor_prefix = "language_model.";
+  TRI_ASSIGN_OR_RETURN(config.architecture,
+                       (reader.Has("model_type") ? reader : whole).Text("model_type"));
+  TRI_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(config.architecture));
   TRI_RETURN_IF_ERROR(ReadSizes(reader, config));
   TRI_RETURN_IF_ERROR(RefuseUnsupported(reader));
   TRI_ASSIGN_OR_RETURN(config.rms_eps, reader.Positive("rms_norm_eps", 1e-6F));
   TRI_ASSIGN_OR_RETURN(config.rope, ReadRope(reader, config.max_positions));
-  TRI_ASSIGN_OR_RETURN(config.tied_head, reader.Boolean("tie_word_embeddings", false));
-  TRI_RETURN_IF_ERROR(ReadStops(reader, generation_json, config));
+  const JsonReader& tie_reader = reader.Has("tie_word_embeddings") ? reader : whole;
+  TRI_ASSIGN_OR_RETURN(config.tied_head, tie_reader.Boolean("tie_word_embeddings", false));
+  TRI_RETURN_IF_ERROR(ReadStops(reader, whole, generation_json, config));
+  config.layer_kinds.resize(static_cast<size_t>(config.layers));
+  TRI_RETURN_IF_ERROR(architecture->read_json(reader, whole, config));
   TRI_RETURN_IF_ERROR(CheckConsistent(config, file));
   return config;
 }
 
 namespace {
-
-// Reads of "<architecture>.<key>" with the same bounds as config.json's.
-class GgufConfigReader {
- public:
-  GgufConfigReader(const GgufMetadata& metadata, std::string prefix, std::string_view file)
-      : metadata_(metadata), prefix_(std::move(prefix)), file_(file) {}
-
-  absl::StatusOr<int64_t> Size(std::string_view key,
-                               std::optional<int64_t> absent = std::nullopt) const {
-    const std::string full = absl::StrFormat("%s.%s", prefix_, key);
-    if (absent && metadata_.Find(full) == nullptr) return *absent;
-    TRI_ASSIGN_OR_RETURN(const int64_t value, metadata_.GetInteger(full));
-    if (value < 1 || value >= kMaxExtent) {
-      return absl::InvalidArgumentError(absl::StrFormat("%s: \"%s\" must be in [1, %d]; found %d",
-                                                        file_, full, kMaxExtent - 1, value));
-    }
-    return value;
-  }
-
-  absl::StatusOr<float> Positive(std::string_view key, float absent) const {
-    const std::string full = absl::StrFormat("%s.%s", prefix_, key);
-    if (metadata_.Find(full) == nullptr) return absent;
-    TRI_ASSIGN_OR_RETURN(const double value, metadata_.GetFloat(full));
-    if (!(value > 0) || !(value < 1e30)) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%s: \"%s\" must be positive; found %g", file_, full, value));
-    }
-    return static_cast<float>(value);
-  }
-
- private:
-  const GgufMetadata& metadata_;
-  std::string prefix_;
-  std::string_view file_;
-};
 
 absl::Status ReadGgufTokens(const GgufMetadata& metadata, std::string_view file,
                             ModelConfig& config) {
@@ -304,9 +194,14 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata, std::st
   TRI_ASSIGN_OR_RETURN(const std::string_view architecture,
                        metadata.GetString("general.architecture"));
   config.architecture = std::string(architecture);
-  const GgufConfigReader reader(metadata, config.architecture, file);
+  TRI_ASSIGN_OR_RETURN(const Architecture* family, FindArchitecture(architecture));
+  const GgufReader reader(metadata, config.architecture, file);
   TRI_ASSIGN_OR_RETURN(config.hidden, reader.Size("embedding_length"));
   TRI_ASSIGN_OR_RETURN(config.layers, reader.Size("block_count"));
+  if (config.layers > kMaxLayers) {
+    return absl::InvalidArgumentError(absl::StrFormat("%s: expected at most %d layers; found %d",
+                                                      file, kMaxLayers, config.layers));
+  }
   TRI_ASSIGN_OR_RETURN(config.query_heads, reader.Size("attention.head_count"));
   TRI_ASSIGN_OR_RETURN(config.kv_heads, reader.Size("attention.head_count_kv", config.query_heads));
   TRI_ASSIGN_OR_RETURN(config.head_dim,
@@ -326,6 +221,8 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata, std::st
   // llama.cpp permutes the rows of Q and K so that neighbours rotate together.
   config.rope.style = RopeStyle::kInterleaved;
   TRI_RETURN_IF_ERROR(ReadGgufTokens(metadata, file, config));
+  config.layer_kinds.resize(static_cast<size_t>(config.layers));
+  TRI_RETURN_IF_ERROR(family->read_gguf(reader, config));
   TRI_RETURN_IF_ERROR(CheckConsistent(config, file));
   return config;
 }

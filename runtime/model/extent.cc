@@ -3,8 +3,32 @@
 #include <bit>
 
 #include "absl/strings/str_format.h"
+#include "runtime/base/status_macros.h"
 
 namespace trireme {
+namespace {
+
+absl::Status SplitExperts(const ExpertConfig& experts, Extent& extent) {
+  const Place& place = extent.place;
+  const int slices = place.shards / place.expert_groups;
+  extent.shared_expert = SplitWidth(experts.width, kMlpLeaves, place.shard, place.shards);
+  extent.routed_experts = SubtreeItems(experts.count, place.shard / slices, place.expert_groups);
+  extent.routed_expert = SplitWidth(experts.width, kMlpLeaves, place.shard % slices, slices);
+  if (extent.routed_experts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ep must leave every rank a routed expert: the model has %d; got ep=%d",
+                        experts.count, place.expert_groups));
+  }
+  if (extent.shared_expert.columns.empty() || extent.routed_expert.columns.empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "ep times tp must leave every rank one of the %d leaves of the shared expert's %d columns; "
+        "got ep=%d tp=%d",
+        kMlpLeaves, experts.width, place.expert_groups, slices));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place) {
   if (place.shards < 1 || !std::has_single_bit(static_cast<unsigned>(place.shards))) {
@@ -30,10 +54,10 @@ absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place)
   if (extent.heads.query_heads.empty() || extent.mlp.columns.empty() || extent.vocabulary.empty()) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "tp must leave every rank an attention head (the model has %d over %d KV heads), one of %d "
-        "MLP "
-        "leaves and a vocabulary row; got tp=%d, which leaves shard %d without",
+        "MLP leaves and a vocabulary row; got tp=%d, which leaves shard %d without",
         config.query_heads, config.kv_heads, kMlpLeaves, place.shards, place.shard));
   }
+  if (config.experts) TRI_RETURN_IF_ERROR(SplitExperts(*config.experts, extent));
   return extent;
 }
 

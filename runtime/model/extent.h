@@ -15,12 +15,15 @@ namespace trireme {
 // Leaves that an MLP's width is cut into, whatever the mesh.
 inline constexpr int kMlpLeaves = 8;
 
-// A rank's place: stage of `stages`, shard of `shards` (a power of two) within the stage.
+// A rank's place: stage of `stages`, shard of `shards` (a power of two) within the stage. Routed
+// experts are dealt to `expert_groups` (which divides shards) groups of neighbouring shards; within
+// its group a shard holds a slice of each.
 struct Place {
   int stage = 0;
   int stages = 1;
   int shard = 0;
   int shards = 1;
+  int expert_groups = 1;
 };
 
 struct Extent {
@@ -28,6 +31,9 @@ struct Extent {
   Range layers;
   HeadSplit heads;
   WidthSplit mlp;
+  WidthSplit shared_expert;
+  Range routed_experts;                    // held by this rank's group
+  WidthSplit routed_expert;                // of each of them
   Range vocabulary;                        // rows of the embedding and of the head
   std::vector<int64_t> vocabulary_widths;  // of every shard of the stage, in order
 

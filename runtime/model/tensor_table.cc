@@ -16,6 +16,10 @@ Range Owned(Along along, const Extent& extent) {
       return extent.heads.kv_heads;
     case Along::kMlp:
       return extent.mlp.columns;
+    case Along::kSharedExpert:
+      return extent.shared_expert.columns;
+    case Along::kRoutedExpert:
+      return extent.routed_expert.columns;
     case Along::kVocabulary:
       return extent.vocabulary;
     case Along::kNothing:
@@ -26,6 +30,10 @@ Range Owned(Along along, const Extent& extent) {
 }
 
 bool Holds(const TensorSpec& spec, const Extent& extent) {
+  if (spec.expert >= 0 &&
+      (spec.expert < extent.routed_experts.begin || spec.expert >= extent.routed_experts.end)) {
+    return false;
+  }
   switch (spec.holder) {
     case Holder::kLayer:
       return spec.layer >= extent.layers.begin && spec.layer < extent.layers.end;
@@ -47,12 +55,13 @@ bool IsWeightType(DType dtype) { return dtype != DType::kI32; }
 
 std::optional<Slice> SliceFor(const TensorSpec& spec, const Extent& extent) {
   if (!Holds(spec, extent)) return std::nullopt;
-  Slice slice{{0, spec.shape[0]}, {0, spec.shape.rank() == 2 ? spec.shape[1] : 1}};
-  if (spec.split == Split::kOutput) {
-    slice.rows = Scaled(Owned(spec.along, extent), spec.granule);
-  } else if (spec.split == Split::kInput) {
-    slice.columns = Scaled(Owned(spec.along, extent), spec.granule);
-  }
+  const int rank = spec.shape.rank();
+  Slice slice{{0, rank == 1 ? spec.shape[0] : spec.shape[rank - 2]},
+              {0, rank == 1 ? 1 : spec.shape[rank - 1]}};
+  if (rank == 3) slice.experts = extent.routed_experts;
+  if (spec.split == Split::kNone) return slice;
+  const bool cuts_rows = (spec.split == Split::kOutput) != spec.input_major;
+  (cuts_rows ? slice.rows : slice.columns) = Scaled(Owned(spec.along, extent), spec.granule);
   return slice;
 }
 
@@ -63,17 +72,51 @@ Range WidenToBlocks(Range columns, DType dtype) {
 
 Shape StoredShape(const TensorSpec& spec, const Slice& slice, DType dtype) {
   if (spec.shape.rank() == 1) return Shape{slice.rows.size()};
-  return Shape{slice.rows.size(), WidenToBlocks(slice.columns, dtype).size()};
+  const int64_t columns = WidenToBlocks(slice.columns, dtype).size();
+  if (spec.shape.rank() == 2) return Shape{slice.rows.size(), columns};
+  return Shape{slice.experts.size(), slice.rows.size(), columns};
+}
+
+namespace {
+
+Shape WholeShape(const TensorSpec& spec) {
+  if (!spec.fused) return spec.shape;
+  return Shape{spec.shape[0], spec.shape[1], spec.fused->columns};
+}
+
+}  // namespace
+
+const std::string& NameIn(const TensorSource& source, const TensorSpec& spec) {
+  if (source.dialect() == Dialect::kGguf) return spec.gguf_name;
+  return spec.fused && !source.holds_slices() ? spec.fused->name : spec.name;
+}
+
+Slice SourceRegion(const TensorSpec& spec, const Slice& slice) {
+  Slice region = slice;
+  if (spec.fused) {
+    region.columns.begin += spec.fused->first_column;
+    region.columns.end += spec.fused->first_column;
+  }
+  return region;
+}
+
+absl::Status CheckWhole(const TensorSpec& spec, const TensorEntry& entry) {
+  const Shape expected = WholeShape(spec);
+  const Shape& found = entry.view.shape;
+  const bool column = expected.rank() == 1 && found == Shape{expected[0], 1};
+  if (found == expected || column) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("%s: tensor %s has shape %s; expected %s",
+                                                    entry.file->path(), entry.name,
+                                                    found.ToString(), expected.ToString()));
 }
 
 absl::StatusOr<const TensorEntry*> FindChecked(const TensorSource& source, const TensorSpec& spec) {
-  const bool gguf = source.dialect() == Dialect::kGguf;
-  const std::string& name = gguf ? spec.gguf_name : spec.name;
+  const std::string& name = NameIn(source, spec);
   const TensorEntry* entry = name.empty() ? nullptr : source.Find(name);
   if (entry == nullptr) {
     if (spec.optional || name.empty()) return nullptr;
-    return absl::NotFoundError(
-        absl::StrFormat("tensor %s is missing; expected shape %s", name, spec.shape.ToString()));
+    return absl::NotFoundError(absl::StrFormat("tensor %s is missing; expected shape %s", name,
+                                               WholeShape(spec).ToString()));
   }
   if (!IsWeightType(entry->view.dtype)) {
     return absl::InvalidArgumentError(
@@ -84,6 +127,12 @@ absl::StatusOr<const TensorEntry*> FindChecked(const TensorSource& source, const
     return absl::InvalidArgumentError(
         absl::StrFormat("%s: tensor %s has dtype %s; expected F32, F16 or BF16",
                         entry->file->path(), name, Name(entry->view.dtype)));
+  }
+  if (entry->view.dtype == DType::kF8E4M3 && !spec.scaled) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "%s: tensor %s has dtype %s, which is supported for the matrices of routed experts with "
+        "their scales; convert it to BF16",
+        entry->file->path(), name, Name(entry->view.dtype)));
   }
   return entry;
 }

@@ -16,34 +16,62 @@
 
 namespace trireme {
 
-// Which axis of a [out, in] matrix is cut.
+// Which side of a matrix is cut.
 enum class Split { kNone, kOutput, kInput };
 
 // What the cut axis counts, in granules.
-enum class Along { kNothing, kQueryHeads, kKvHeads, kMlp, kVocabulary };
+enum class Along {
+  kNothing,
+  kQueryHeads,
+  kKvHeads,
+  kMlp,
+  kSharedExpert,
+  kRoutedExpert,
+  kVocabulary,
+};
 
 // Which stages need the tensor.
 enum class Holder { kLayer, kFirstStage, kLastStage, kFirstAndLastStage, kEveryStage };
 
+// Where a tensor is a part of a larger one: columns [first_column, first_column + the tensor's) of
+// `name` in a HuggingFace checkpoint.
+struct FusedPart {
+  std::string name;
+  int64_t first_column = 0;
+  int64_t columns = 0;  // of the larger tensor
+};
+
 struct TensorSpec {
-  std::string name;       // HuggingFace's, with the layer's number
+  std::string name;       // HuggingFace's, with the layer's number; in shards always this one
   std::string gguf_name;  // llama.cpp's
-  Shape shape;            // whole
+  // Whole: [n], [out, in], or [experts, out, in], whose first axis is dealt with the routed
+  // experts.
+  Shape shape;
+  bool input_major = false;  // the last two axes are [in, out]
   Split split = Split::kNone;
   Along along = Along::kNothing;
   int64_t granule = 1;  // rows or columns per head (or per MLP column, vocabulary row)
   Holder holder = Holder::kLayer;
-  int layer = -1;  // -1 outside layers
-  int slot = 0;    // the architecture's own number for the role; indexes Weights
+  int layer = -1;              // -1 outside layers
+  int slot = 0;                // the architecture's own number for the role; indexes Weights
+  int expert = -1;             // of a routed expert's own matrix; only its holders have it
+  bool scaled = false;         // has FP8 factors in a row of its own
+  bool expert_scales = false;  // FP8 factors of the slot's expert matrices, one an output
+  std::optional<FusedPart> fused;
   bool optional = false;
 };
+
+// A matrix, stack or vector of routed experts.
+inline bool IsRouted(const TensorSpec& spec) { return spec.expert >= 0 || spec.shape.rank() == 3; }
 
 using TensorTable = std::vector<TensorSpec>;
 
 // The region of a whole tensor that a rank holds.
 struct Slice {
-  Range rows;     // of axis 0
-  Range columns;  // of axis 1; {0, 1} for a vector
+  Range rows;              // of the axis before the last, or of a vector
+  Range columns;           // of the last axis; {0, 1} for a vector
+  Range experts = {0, 1};  // of the first axis of three
+  friend bool operator==(const Slice&, const Slice&) = default;
 };
 
 // nullopt when the rank holds nothing of it.
@@ -55,7 +83,17 @@ Range WidenToBlocks(Range columns, DType dtype);
 // The stored shape of a slice of the given dtype (columns widened): what a shard file declares.
 Shape StoredShape(const TensorSpec& spec, const Slice& slice, DType dtype);
 
-// The tensor's entry in a source of whole tensors, with shape and dtype checked against the spec.
+// Its name in a source.
+const std::string& NameIn(const TensorSource& source, const TensorSpec& spec);
+
+// The region of a checkpoint's tensor that a slice is: the same, but for a part of a larger tensor.
+Slice SourceRegion(const TensorSpec& spec, const Slice& slice);
+
+// INVALID_ARGUMENT unless the entry of a checkpoint has the shape of the whole tensor. (A vector
+// may be stored as a matrix of one column.)
+absl::Status CheckWhole(const TensorSpec& spec, const TensorEntry& entry);
+
+// The tensor's entry in a source, with its dtype checked against the spec.
 // NOT_FOUND (nullptr if optional) or INVALID_ARGUMENT naming tensor, expected and found.
 absl::StatusOr<const TensorEntry*> FindChecked(const TensorSource& source, const TensorSpec& spec);
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/checkpoint/tensor_source.h"
 #include "runtime/model/tensor_table.h"
+#include "runtime/ops/ops.h"
 
 namespace trireme {
 
@@ -28,14 +29,19 @@ class Weights {
   // By role; layer is the model's number, inside the extent.
   const Weight& at(int layer, int slot) const;
   const Weight& global(int slot) const;
+  // A matrix of each routed expert that the rank holds, in order.
+  std::span<const ExpertMatrix> experts(int layer, int slot) const;
 
   int64_t bytes() const { return bytes_; }
 
  private:
   static constexpr size_t kSlots = 32;
+  size_t IndexOf(int64_t layer, int slot) const;
+
   std::shared_ptr<const TensorSource> source_;
   int64_t first_layer_ = 0;
-  std::vector<Weight> layer_weights_;  // [layers * kSlots]
+  std::vector<Weight> layer_weights_;                       // [layers * kSlots]
+  std::vector<std::vector<ExpertMatrix>> expert_matrices_;  // [layers * kSlots]
   std::vector<Weight> global_weights_ = std::vector<Weight>(kSlots);
   int64_t bytes_ = 0;
 };

@@ -58,13 +58,18 @@ Stage::Stage(StageParts parts, const StageOptions& options)
   const HeadSplit& heads = parts_.extent.heads;
   hidden_ = Scratch(rows, parts_.config.hidden);
   normed_ = Scratch(rows, parts_.config.hidden);
-  partial_ = Scratch(rows, parts_.config.hidden);
+  const int64_t slots = parts_.config.experts ? rows * parts_.config.experts->per_token : 0;
+  partial_ = Scratch(rows + slots, parts_.config.hidden);
   query_ = Scratch(rows, heads.query_heads.size() * dim);
   attended_ = Scratch(rows, heads.query_heads.size() * dim);
   key_ = Scratch(rows, heads.kv_heads.size() * dim);
   value_ = Scratch(rows, heads.kv_heads.size() * dim);
   gate_ = Scratch(rows, parts_.extent.mlp.columns.size());
   up_ = Scratch(rows, parts_.extent.mlp.columns.size());
+  query_scales_ = parts_.architecture->query_scales(parts_.config, options.max_positions);
+  if (parts_.config.experts) {
+    experts_ = std::make_unique<ExpertBuffers>(parts_.config, parts_.extent, rows);
+  }
   if (!parts_.extent.last_stage()) return;
   head_rows_ = Scratch(kHeadRows, parts_.config.hidden);
   shard_logits_ = Scratch(kHeadRows, parts_.extent.vocabulary.size());
@@ -82,6 +87,7 @@ LayerContext Stage::Context(Collectives& collectives) {
           .kv = pool_.layers(),
           .rope_cos = rope_.cos.view(),
           .rope_sin = rope_.sin.view(),
+          .query_scales = query_scales_.view(),
           .tokens = plan_->tokens,
           .normed = First(normed_, rows),
           .partial = First(partial_, rows),
@@ -90,7 +96,13 @@ LayerContext Stage::Context(Collectives& collectives) {
           .value = First(value_, rows),
           .attended = First(attended_, rows),
           .gate = First(gate_, rows),
-          .up = First(up_, rows)};
+          .up = First(up_, rows),
+          .experts = Experts(rows)};
+}
+
+ExpertScratch Stage::Experts(int64_t rows) {
+  if (experts_ == nullptr) return {};
+  return experts_->Scratch(rows, First(partial_, rows * (1 + parts_.config.experts->per_token)));
 }
 
 absl::Status Stage::Begin(const StepPlan& plan) {

@@ -14,6 +14,7 @@
 #include "runtime/model/rope_table.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/stage/batch.h"
+#include "runtime/stage/expert_buffers.h"
 #include "runtime/step/step_plan.h"
 
 namespace trireme {
@@ -58,6 +59,7 @@ class Stage {
  private:
   Stage(StageParts parts, const StageOptions& options);
   LayerContext Context(Collectives& collectives);
+  ExpertScratch Experts(int64_t rows);
 
   // Rows of logits computed at a time.
   static constexpr int64_t kHeadRows = 32;
@@ -70,6 +72,8 @@ class Stage {
   const StepPlan* plan_ = nullptr;
   Tensor hidden_, normed_, partial_, query_, key_, value_, attended_, gate_, up_;
   Tensor head_rows_, shard_logits_, logits_;
+  Tensor query_scales_;
+  std::unique_ptr<ExpertBuffers> experts_;  // of a model with routed experts
   SamplerScratch sampler_scratch_;
 };
 

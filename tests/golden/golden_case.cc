@@ -39,14 +39,35 @@ GoldenCase LoadGoldenCase(const std::string& directory, const std::string& model
   return golden;
 }
 
+namespace {
+
+std::string ModelsDirectory() { return std::string(TRIREME_SOURCE_DIR) + "/tests/data/models/"; }
+
+}  // namespace
+
 std::vector<GoldenCase> DenseGoldenCases() {
-  const std::string models = std::string(TRIREME_SOURCE_DIR) + "/tests/data/models/";
+  const std::string models = ModelsDirectory();
   std::vector<GoldenCase> cases;
   for (const char* name : {"llama-tied", "llama3-tiny-bf16", "llama3-tiny-f32"}) {
     cases.push_back(LoadGoldenCase(models + name, ""));
   }
   cases.push_back(LoadGoldenCase(models + "llama3-tiny-gguf-f16", "model-f16.gguf"));
   cases.push_back(LoadGoldenCase(models + "llama3-tiny-gguf-q8_0", "model-q8_0.gguf"));
+  return cases;
+}
+
+std::vector<GoldenCase> Llama4GoldenCases() {
+  std::vector<GoldenCase> cases;
+  for (const char* name :
+       {"llama4-maverick-tiny", "llama4-multimodal-wrapper", "llama4-scout-tiny", "llama4-fp8"}) {
+    cases.push_back(LoadGoldenCase(ModelsDirectory() + name, ""));
+  }
+  return cases;
+}
+
+std::vector<GoldenCase> AllGoldenCases() {
+  std::vector<GoldenCase> cases = DenseGoldenCases();
+  for (GoldenCase& golden : Llama4GoldenCases()) cases.push_back(std::move(golden));
   return cases;
 }
 

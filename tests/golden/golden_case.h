@@ -30,7 +30,9 @@ struct GoldenCase {
 // CHECKs on damage: the files are our own.
 GoldenCase LoadGoldenCase(const std::string& directory, const std::string& model_file);
 
-// The dense model cases.
+// The dense model cases, those of Llama 4, and both.
 std::vector<GoldenCase> DenseGoldenCases();
+std::vector<GoldenCase> Llama4GoldenCases();
+std::vector<GoldenCase> AllGoldenCases();
 
 }  // namespace trireme

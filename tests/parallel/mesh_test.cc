@@ -108,6 +108,41 @@ TEST(MeshTest, RefusesExpertsOfADenseModel) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no routed experts")));
 }
 
+ModelConfig SixteenExperts() {
+  ModelConfig config = NineHeads();
+  config.architecture = "llama4";
+  config.query_heads = 40;
+  config.kv_heads = 8;
+  config.layer_kinds.resize(static_cast<size_t>(config.layers));
+  config.experts = ExpertConfig{.count = 16, .per_token = 1, .width = 8192};
+  return config;
+}
+
+TEST(MeshTest, DealsExpertsWholeOrSliced) {
+  EXPECT_OK(CheckMesh(SixteenExperts(), {.ep = 8}));
+  EXPECT_OK(CheckMesh(SixteenExperts(), {.pp = 2, .ep = 2, .tp = 4}));
+  const auto extent = MakeExtent(SixteenExperts(), PlaceOf({.ep = 2, .tp = 2}, 3));
+  ASSERT_OK(extent);
+  EXPECT_EQ(extent->routed_experts, (Range{8, 16}));
+  EXPECT_EQ(extent->routed_expert.columns, (Range{4096, 8192}));
+  EXPECT_EQ(extent->shared_expert.columns, (Range{6144, 8192}));
+}
+
+TEST(MeshTest, RefusesExpertGroupsThatDoNotFitAndNamesThoseThatDo) {
+  EXPECT_THAT(CheckMesh(SixteenExperts(), {.ep = 5}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("power of two"), HasSubstr("ep=5"),
+                             HasSubstr("--tp 1 --pp 1 --ep 4 or --tp 1 --pp 1 --ep 8"))));
+  EXPECT_THAT(CheckMesh(SixteenExperts(), {.ep = 2, .tp = 3}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("tp=3"), HasSubstr("--tp 2 --pp 1 --ep 2"))));
+  ModelConfig few = SixteenExperts();
+  few.experts->count = 2;
+  EXPECT_THAT(CheckMesh(few, {.ep = 4}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("routed expert"), HasSubstr("--ep 2"))));
+}
+
 TEST(MeshTest, RefusesAJobOfAnotherSize) {
   EXPECT_OK(CheckWorld({.pp = 2, .tp = 2}, 4));
   EXPECT_THAT(CheckWorld({.pp = 2, .tp = 2}, 3),

@@ -24,7 +24,8 @@ absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   const Place place{.stage = rank / run.shards,
                     .stages = run.stages,
                     .shard = rank % run.shards,
-                    .shards = run.shards};
+                    .shards = run.shards,
+                    .expert_groups = run.expert_groups};
   TRI_ASSIGN_OR_RETURN(parts.extent, MakeExtent(parts.config, place));
   TRI_ASSIGN_OR_RETURN(parts.weights, Weights::Bind(parts.architecture->tensors(parts.config),
                                                     parts.extent, std::move(checkpoint.tensors)));

@@ -14,7 +14,8 @@ namespace trireme {
 struct MeshRun {
   std::string model;  // a checkpoint's path
   int stages = 1;
-  int shards = 1;
+  int shards = 1;            // of a stage: ep * tp
+  int expert_groups = 1;     // ep
   int64_t positions = 1024;  // longest prompt + completion
   DType kv_dtype = DType::kF32;
   int64_t page_tokens = 32;

@@ -225,8 +225,8 @@ def tiny_model(name="llama3-tiny-bf16"):
     return source / "tests/data/models" / name
 
 
-def shard(model, folder, tp=2, pp=1):
-    result = run(program, "shard", "--model", model, "--tp", tp, "--pp", pp, "--out", folder)
+def shard(model, folder, tp=2, pp=1, ep=1):
+    result = run(program, "shard", "--model", model, "--tp", tp, "--pp", pp, "--ep", ep, "--out", folder)
     if result.returncode != 0:
         raise AssertionError(f"trireme shard ended with {result.returncode}:\n{result.stderr[-4000:]}")
     return folder

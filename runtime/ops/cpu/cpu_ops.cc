@@ -10,7 +10,6 @@
 #include "runtime/base/check.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
-#include "runtime/ops/cpu/route.h"
 #include "runtime/ops/decode_row.h"
 #include "runtime/ops/ops.h"
 
@@ -159,8 +158,7 @@ class CpuOps final : public Ops {
   }
 
   void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
-                    const Routing& routing, const LeafSchedule* schedule,
-                    TensorView out) override {
+                    const Routing& routing, const LeafSchedule* schedule, TensorView out) override {
     TRI_CHECK_EQ(experts.size() + 1, routing.offsets.size());
     whole_.leaves[0] = {0, x.columns()};
     for (size_t e = 0; e < experts.size(); ++e) {

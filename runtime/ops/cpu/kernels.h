@@ -115,6 +115,13 @@ TRI_DECLARE_KERNELS(N_AVX3)
 TRI_DECLARE_KERNELS(N_NEON)
 #undef TRI_DECLARE_KERNELS
 
+// Ops::Route, on the calling thread: a router's logits are few.
+void Route(ConstTensorView logits, const Routing& routing);
+
+inline void ScaleRow(std::span<float> row, float scale) {
+  for (float& value : row) value *= scale;
+}
+
 struct Target {
   std::string name;
   KernelTable kernels;

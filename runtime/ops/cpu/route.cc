@@ -1,7 +1,7 @@
-#include "runtime/ops/cpu/route.h"
-
+// The choice of experts: plain scalar code.
 #include <algorithm>
 
+#include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/scalar_math.h"
 
 namespace trireme::cpu {
@@ -58,8 +58,8 @@ void GroupSlots(const Routing& routing) {
 void Route(ConstTensorView logits, const Routing& routing) {
   const auto experts = static_cast<size_t>(logits.columns());
   for (int64_t t = 0; t < logits.rows(); ++t) {
-    ChooseExperts({logits.row_as<float>(t), experts},
-                  static_cast<size_t>(t * routing.per_token), routing);
+    ChooseExperts({logits.row_as<float>(t), experts}, static_cast<size_t>(t * routing.per_token),
+                  routing);
   }
   GroupSlots(routing);
 }

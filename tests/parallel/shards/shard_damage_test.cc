@@ -191,7 +191,7 @@ TEST_F(ShardDamageTest, ContradictionsOfASealedManifestAreRefused) {
     EXPECT_FALSE(Verify().ok());
   };
   using M = v1::ShardManifest;
-  refused("version", [](M& m) { m.mutable_set()->set_format_version(2); });
+  refused("version", [](M& m) { m.mutable_set()->set_format_version(kShardFormatVersion + 1); });
   refused("mesh of zero", [](M& m) { m.mutable_set()->mutable_mesh()->set_tp(0); });
   refused("mesh of 2^31", [](M& m) { m.mutable_set()->mutable_mesh()->set_pp(1U << 31); });
   refused("mesh of 3", [](M& m) { m.mutable_set()->mutable_mesh()->set_tp(3); });

@@ -93,5 +93,89 @@ TEST(Config, RefusesWhatItWouldComputeWrongly) {
   }
 }
 
+constexpr std::string_view kLlama4 = R"("model_type": "llama4_text", "hidden_size": 64,
+  "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 32,
+  "intermediate_size_mlp": 96, "vocab_size": 100, "num_local_experts": 4)";
+
+std::string Llama4(std::string_view more) {
+  return "{" + std::string(kLlama4) + std::string(more) + "}";
+}
+
+std::vector<int> LayersThat(const ModelConfig& config, bool (*is)(const LayerKind&)) {
+  std::vector<int> layers;
+  for (size_t i = 0; i < config.layer_kinds.size(); ++i) {
+    if (is(config.layer_kinds[i])) layers.push_back(static_cast<int>(i));
+  }
+  return layers;
+}
+
+TEST(Llama4Config, AppliesTheFamilysDefaults) {
+  const auto config = ConfigFromHuggingFace(Llama4(R"(, "interleave_moe_layer_step": 2)"), "", "c");
+  ASSERT_OK(config);
+  EXPECT_EQ(config->intermediate, 96);
+  EXPECT_EQ(config->experts->width, 32);
+  EXPECT_EQ(config->experts->per_token, 1);
+  EXPECT_FALSE(config->experts->scaled);
+  EXPECT_EQ(config->rope.style, RopeStyle::kInterleaved);
+  EXPECT_THAT(LayersThat(*config, [](const LayerKind& k) { return k.routed; }),
+              ElementsAre(1, 3, 5, 7));
+  EXPECT_THAT(LayersThat(*config, [](const LayerKind& k) { return !k.rope; }), ElementsAre(3, 7));
+  EXPECT_EQ(config->layer_kinds[0].chunk, 8192);
+  EXPECT_EQ(config->layer_kinds[3].chunk, 0);
+  EXPECT_FLOAT_EQ(config->query_growth->floor_scale, 8192);
+  EXPECT_TRUE(config->normed_qk);
+}
+
+TEST(Llama4Config, ListsOfLayersWinOverPatterns) {
+  const auto config = ConfigFromHuggingFace(
+      Llama4(R"(, "no_rope_layers": [1, 0, 1, 1, 1, 1, 1, 1], "moe_layers": [2, 6],
+        "interleave_moe_layer_step": 1, "attention_chunk_size": null, "attn_temperature_tuning": 0)"),
+      "", "c");
+  ASSERT_OK(config);
+  EXPECT_THAT(LayersThat(*config, [](const LayerKind& k) { return k.routed; }), ElementsAre(2, 6));
+  EXPECT_THAT(LayersThat(*config, [](const LayerKind& k) { return !k.rope; }), ElementsAre(1));
+  EXPECT_THAT(LayersThat(*config, [](const LayerKind& k) { return k.chunk != 0; }), ElementsAre());
+  EXPECT_FALSE(config->query_growth.has_value());
+}
+
+TEST(Llama4Config, FindsTheLanguageModelOfAMultimodalOne) {
+  const auto config = ConfigFromHuggingFace(
+      R"({"model_type": "llama4", "eos_token_id": [3, 4], "text_config": )" + Llama4("") + "}", "",
+      "c");
+  ASSERT_OK(config);
+  EXPECT_EQ(config->tensor_prefix, "language_model.");
+  EXPECT_EQ(config->hidden, 64);
+  EXPECT_THAT(config->stop_tokens, ElementsAre(3, 4));
+}
+
+TEST(Llama4Config, KnowsTheFormsOfFp8Experts) {
+  const auto form = [](std::string_view quantization) {
+    return ConfigFromHuggingFace(
+        Llama4(R"(, "quantization_config": {)" + std::string(quantization) + "}"), "", "c");
+  };
+  const auto separate =
+      form(R"("quant_method": "compressed-tensors", "format": "float-quantized")");
+  ASSERT_OK(separate);
+  EXPECT_EQ(separate->experts->form, ExpertForm::kSeparate);
+  EXPECT_TRUE(separate->experts->scaled);
+  const auto fused = form(R"("quant_method": "fbgemm_fp8")");
+  ASSERT_OK(fused);
+  EXPECT_EQ(fused->experts->form, ExpertForm::kFused);
+  EXPECT_TRUE(fused->experts->scaled);
+  EXPECT_THAT(form(R"("quant_method": "compressed-tensors", "format": "pack-quantized")"),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("pack-quantized")));
+  EXPECT_THAT(form(R"("quant_method": "gptq")"),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("gptq")));
+}
+
+TEST(Llama4Config, RefusesContradictions) {
+  EXPECT_THAT(ConfigFromHuggingFace(Llama4(R"(, "no_rope_layers": [1, 1])"), "", "c"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("each of 8 layers")));
+  EXPECT_THAT(ConfigFromHuggingFace(Llama4(R"(, "moe_layers": [8])"), "", "c"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("moe_layers")));
+  EXPECT_THAT(ConfigFromHuggingFace(Llama4(R"(, "num_experts_per_tok": 5)"), "", "c"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("5 of 4 experts")));
+}
+
 }  // namespace
 }  // namespace trireme
