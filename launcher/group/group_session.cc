@@ -48,21 +48,35 @@ DType KvDType(Compute compute) { return compute == Compute::kFp32 ? DType::kF32 
 
 int64_t PagesFor(int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
 
+// Pages of chunked layers that let every set of sequences run that fits `pages` of the others.
+int64_t ChunkPages(const GroupOptions& options, const ModelConfig& config, int64_t pages) {
+  const int64_t chunk = std::min(AttentionChunk(config), MaxPositions(options, config));
+  return std::min(pages, options.max_sequences * PagesFor(chunk));
+}
+
 // Pages that this rank would give the KV cache: what the flags ask for, or as many as every
 // sequence at full length could use, within a quarter of the machine's memory shared with its other
 // ranks.
 int64_t PagesOf(const GroupOptions& options, const ModelConfig& config, const Extent& extent) {
   if (options.kv_positions > 0) return PagesFor(options.kv_positions);
-  const PagePoolShape page{.layers = extent.layers.size(),
-                           .pages = 1,
-                           .kv_heads = extent.heads.kv_heads.size(),
-                           .page_tokens = kPageTokens,
-                           .head_dim = config.head_dim,
-                           .dtype = KvDType(options.compute)};
   const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-  const int64_t fits = memory / 4 / LocalRanks() / page.bytes();
-  return std::clamp<int64_t>(PagesFor(options.max_sequences * MaxPositions(options, config)), 1,
-                             std::max<int64_t>(1, fits));
+  const auto fits = [&](int64_t pages) {
+    const PagePoolShape shape{.chunked = ChunkedLayers(config, extent),
+                              .pages = pages,
+                              .chunk_pages = ChunkPages(options, config, pages),
+                              .kv_heads = extent.heads.kv_heads.size(),
+                              .page_tokens = kPageTokens,
+                              .head_dim = config.head_dim,
+                              .dtype = KvDType(options.compute)};
+    return shape.bytes() <= memory / 4 / LocalRanks();
+  };
+  int64_t most = 1;
+  int64_t too_many = PagesFor(options.max_sequences * MaxPositions(options, config)) + 1;
+  while (most + 1 < too_many) {
+    const int64_t middle = most + (too_many - most) / 2;
+    (fits(middle) ? most : too_many) = middle;
+  }
+  return most;
 }
 
 // What one rank finds out about itself before it votes.
@@ -217,6 +231,7 @@ absl::Status GroupSession::State::MakeStage(StageParts parts) {
       stage,
       Stage::Create(std::move(parts), {.kv_dtype = KvDType(options.compute),
                                        .pages = pages,
+                                       .chunk_pages = ChunkPages(options, model.config, pages),
                                        .page_tokens = kPageTokens,
                                        .max_step_tokens = options.max_step_tokens,
                                        .max_positions = MaxPositions(options, model.config)}));
@@ -232,6 +247,8 @@ void GroupSession::State::MakeEngine() {
   const EngineOptions engine_options{.vocabulary = model.config.vocabulary,
                                      .max_positions = MaxPositions(options, model.config),
                                      .pages = pages,
+                                     .chunk = AttentionChunk(model.config),
+                                     .chunk_pages = ChunkPages(options, model.config, pages),
                                      .page_tokens = kPageTokens,
                                      .max_sequences = options.max_sequences,
                                      .max_step_tokens = options.max_step_tokens,

@@ -21,7 +21,7 @@ v1::Hello ToHello(const LeaderOptions& options, const GroupIdentity& identity,
   hello.set_model_identity(identity.model_identity);
   hello.set_tokenizer_hash(identity.tokenizer_hash);
   hello.set_vocabulary(engine.vocabulary);
-  hello.set_max_positions(std::min(engine.max_positions, engine.pages * engine.page_tokens));
+  hello.set_max_positions(std::min(engine.max_positions, KvPositions(engine)));
   hello.set_max_sequences(engine.max_sequences);
   hello.set_max_waiting(engine.max_waiting);
   hello.mutable_stop_tokens()->Add(identity.stop_tokens.begin(), identity.stop_tokens.end());

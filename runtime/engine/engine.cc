@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -43,10 +44,11 @@ absl::Status CheckRequest(const Request& request, const EngineOptions& options) 
         "the prompt (%d tokens) and max_tokens (%d) exceed the context of %d positions", prompt,
         request.max_tokens, options.max_positions));
   }
-  if (positions > options.pages * options.page_tokens) {
+  const int64_t kv_positions = KvPositions(options);
+  if (positions > kv_positions) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "the prompt (%d tokens) and max_tokens (%d) exceed the KV cache of %d positions", prompt,
-        request.max_tokens, options.pages * options.page_tokens));
+        request.max_tokens, kv_positions));
   }
   TRI_RETURN_IF_ERROR(CheckTokens(request.prompt, "the prompt", options.vocabulary));
   TRI_RETURN_IF_ERROR(CheckTokens(request.stop_tokens, "stop_tokens", options.vocabulary));
@@ -59,6 +61,13 @@ absl::Status CheckRequest(const Request& request, const EngineOptions& options) 
 
 }  // namespace
 
+// With room for a whole chunk, chunked layers set no limit.
+int64_t KvPositions(const EngineOptions& options) {
+  const int64_t positions = options.pages * options.page_tokens;
+  const int64_t of_chunk = options.chunk_pages * options.page_tokens;
+  return of_chunk < options.chunk ? std::min(positions, of_chunk) : positions;
+}
+
 // The state that the `engine` thread and its callers share.
 class Engine::Loop {
  public:
@@ -66,6 +75,8 @@ class Engine::Loop {
       : options_(options),
         executor_(std::move(executor)),
         scheduler_({.pages = options.pages,
+                    .chunk = options.chunk,
+                    .chunk_pages = options.chunk_pages,
                     .page_tokens = options.page_tokens,
                     .max_sequences = options.max_sequences,
                     .max_step_tokens = options.max_step_tokens}) {

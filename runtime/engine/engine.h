@@ -21,12 +21,17 @@ struct EngineOptions {
   int64_t vocabulary = 0;
   int64_t max_positions = 0;  // longest prompt + completion
   int64_t pages = 0;          // KV pages each rank holds
+  int64_t chunk = 0;          // of attention; 0: the model has no chunked layers
+  int64_t chunk_pages = 0;    // of chunked layers, which keep only a sequence's current chunk
   int64_t page_tokens = 32;
   int64_t max_sequences = 64;     // in one step
   int64_t max_step_tokens = 256;  // rows in one step: prefill is cut into pieces of at most this
   int64_t max_waiting = 1024;     // requests queued beyond those running; more are refused
   int64_t step_timeout_ms = 30'000;
 };
+
+// The longest sequence that an empty cache can hold.
+int64_t KvPositions(const EngineOptions& options);
 
 struct EngineStatus {
   int64_t running = 0;

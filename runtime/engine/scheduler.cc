@@ -1,6 +1,7 @@
 #include "runtime/engine/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/base/check.h"
 
@@ -17,7 +18,30 @@ TokenEvent EndOf(uint64_t request, FinishReason finish, absl::Status error) {
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), accounts_(limits.pages) {}
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), accounts_(limits.pages), chunk_accounts_(limits.chunk_pages) {}
+
+int64_t Scheduler::PagesFor(int64_t positions) const {
+  return (positions + limits_.page_tokens - 1) / limits_.page_tokens;
+}
+
+bool Scheduler::TakePages(Sequence& sequence) {
+  const Request& request = sequence.request;
+  // The last token drawn is never run, so its key needs no page.
+  const int64_t positions = static_cast<int64_t>(request.prompt.size()) + request.max_tokens - 1;
+  const int64_t of_chunk = PagesFor(std::min(positions, limits_.chunk));
+  if (of_chunk > chunk_accounts_.free()) return false;
+  auto pages = accounts_.Take(PagesFor(positions));
+  if (!pages) return false;
+  sequence.pages = *std::move(pages);
+  sequence.chunk_pages = *chunk_accounts_.Take(of_chunk);
+  return true;
+}
+
+void Scheduler::ReturnPages(const Sequence& sequence) {
+  accounts_.Return(sequence.pages);
+  chunk_accounts_.Return(sequence.chunk_pages);
+}
 
 void Scheduler::Add(Request request) { waiting_.push_back(std::move(request)); }
 
@@ -31,9 +55,9 @@ void Scheduler::Remove(uint64_t id) {
   const auto found = std::find_if(running_.begin(), running_.end(),
                                   [id](const Sequence& s) { return s.request.id == id; });
   if (in_flight_) {
-    pages_in_flight_.insert(pages_in_flight_.end(), found->pages.begin(), found->pages.end());
+    cancelled_in_flight_.push_back(std::move(*found));
   } else {
-    accounts_.Return(found->pages);
+    ReturnPages(*found);
   }
   running_.erase(found);
 }
@@ -54,10 +78,10 @@ std::vector<TokenEvent> Scheduler::Fail(const absl::Status& error) {
   std::vector<TokenEvent> events;
   in_flight_ = false;
   expected_.clear();
-  accounts_.Return(pages_in_flight_);
-  pages_in_flight_.clear();
+  for (const Sequence& sequence : cancelled_in_flight_) ReturnPages(sequence);
+  cancelled_in_flight_.clear();
   for (const Sequence& sequence : running_) {
-    accounts_.Return(sequence.pages);
+    ReturnPages(sequence);
     events.push_back(EndOf(sequence.request.id, FinishReason::kError, error));
   }
   for (const Request& request : waiting_) {
@@ -70,16 +94,13 @@ std::vector<TokenEvent> Scheduler::Fail(const absl::Status& error) {
 
 void Scheduler::Admit() {
   while (!waiting_.empty() && running() < limits_.max_sequences) {
-    const Request& request = waiting_.front();
-    // The last token drawn is never run, so its key needs no page.
-    const int64_t positions = static_cast<int64_t>(request.prompt.size()) + request.max_tokens - 1;
-    const int64_t needed = (positions + limits_.page_tokens - 1) / limits_.page_tokens;
-    auto pages = accounts_.Take(needed);
-    if (!pages) return;
     Sequence sequence;
-    sequence.tokens = request.prompt;
     sequence.request = std::move(waiting_.front());
-    sequence.pages = *std::move(pages);
+    if (!TakePages(sequence)) {
+      waiting_.front() = std::move(sequence.request);
+      return;
+    }
+    sequence.tokens = sequence.request.prompt;
     waiting_.pop_front();
     running_.push_back(std::move(sequence));
   }
@@ -93,6 +114,7 @@ std::optional<StepPlan> Scheduler::Next() {
   plan.step = ++step_;
   plan.span_offsets.push_back(0);
   plan.page_offsets.push_back(0);
+  if (limits_.chunk > 0) plan.chunk_page_offsets.push_back(0);
   expected_.clear();
   const auto left = [&] {
     return limits_.max_step_tokens - static_cast<int64_t>(plan.tokens.size());
@@ -100,7 +122,7 @@ std::optional<StepPlan> Scheduler::Next() {
   for (const bool decoding : {true, false}) {
     for (Sequence& sequence : running_) {
       if ((sequence.computed >= sequence.prompt_size()) != decoding || left() == 0) continue;
-      AppendRows(sequence, std::min(sequence.pending(), left()), plan);
+      AppendRows(sequence, std::min({sequence.pending(), left(), LeftOfChunk(sequence)}), plan);
     }
   }
   in_flight_ = true;
@@ -116,9 +138,19 @@ void Scheduler::AppendRows(Sequence& sequence, int64_t rows, StepPlan& plan) {
   }
   sequence.computed += rows;
   plan.span_offsets.push_back(static_cast<int32_t>(plan.tokens.size()));
-  const int64_t pages = (sequence.computed + limits_.page_tokens - 1) / limits_.page_tokens;
-  plan.pages.insert(plan.pages.end(), sequence.pages.begin(), sequence.pages.begin() + pages);
+  plan.pages.insert(plan.pages.end(), sequence.pages.begin(),
+                    sequence.pages.begin() + PagesFor(sequence.computed));
   plan.page_offsets.push_back(static_cast<int32_t>(plan.pages.size()));
+  if (limits_.chunk == 0) return;
+  const int64_t in_chunk = (sequence.computed - 1) % limits_.chunk + 1;
+  plan.chunk_pages.insert(plan.chunk_pages.end(), sequence.chunk_pages.begin(),
+                          sequence.chunk_pages.begin() + PagesFor(in_chunk));
+  plan.chunk_page_offsets.push_back(static_cast<int32_t>(plan.chunk_pages.size()));
+}
+
+int64_t Scheduler::LeftOfChunk(const Sequence& sequence) const {
+  if (limits_.chunk == 0) return std::numeric_limits<int64_t>::max();
+  return limits_.chunk - sequence.computed % limits_.chunk;
 }
 
 void Scheduler::AppendSamples(const Sequence& sequence, int64_t first, int64_t rows,
@@ -149,8 +181,8 @@ std::vector<TokenEvent> Scheduler::Complete(const StepResult& result) {
   TRI_CHECK(in_flight_ && result.step == step_) << "result of step " << result.step;
   TRI_CHECK_EQ(result.samples.size(), expected_.size());
   in_flight_ = false;
-  accounts_.Return(pages_in_flight_);
-  pages_in_flight_.clear();
+  for (const Sequence& sequence : cancelled_in_flight_) ReturnPages(sequence);
+  cancelled_in_flight_.clear();
   std::vector<TokenEvent> events;
   for (size_t i = 0; i < expected_.size(); ++i) {
     // Cancelled while the step ran, or ended by an earlier sample of it.

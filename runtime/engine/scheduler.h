@@ -9,6 +9,8 @@
 // INV-SCHED-1: every added request gets exactly one event with finish != kNone.
 // INV-SCHED-2: a plan has at most max_step_tokens rows and max_sequences spans.
 // INV-SCHED-3: after a request's last event none of its pages is held.
+// INV-SCHED-4: no span crosses from one chunk of attention into the next, whose keys take the place
+// of the last one's.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +28,8 @@ namespace trireme {
 
 struct SchedulerLimits {
   int64_t pages = 0;
+  int64_t chunk = 0;        // positions of a chunk of attention; 0: the model has no chunked layers
+  int64_t chunk_pages = 0;  // of chunked layers
   int64_t page_tokens = 0;
   int64_t max_sequences = 0;
   int64_t max_step_tokens = 0;
@@ -51,6 +55,7 @@ class Scheduler {
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t free_pages() const { return accounts_.free(); }
+  int64_t free_chunk_pages() const { return chunk_accounts_.free(); }
   uint64_t steps() const { return step_; }
 
  private:
@@ -62,6 +67,11 @@ class Scheduler {
   };
 
   void Admit();
+  bool TakePages(Sequence& sequence);
+  void ReturnPages(const Sequence& sequence);
+  int64_t PagesFor(int64_t positions) const;
+  // Rows that the sequence may run before its next chunk of attention begins.
+  int64_t LeftOfChunk(const Sequence& sequence) const;
   void AppendRows(Sequence& sequence, int64_t rows, StepPlan& plan);
   void AppendSamples(const Sequence& sequence, int64_t first, int64_t rows, StepPlan& plan);
   Sequence* Find(uint64_t id);
@@ -70,11 +80,12 @@ class Scheduler {
 
   SchedulerLimits limits_;
   PageAccounts accounts_;
+  PageAccounts chunk_accounts_;
   std::deque<Request> waiting_;
   std::deque<Sequence> running_;  // in order of admission
   std::vector<Expected> expected_;
-  // Pages of sequences cancelled while the step in flight may still write to them.
-  std::vector<int32_t> pages_in_flight_;
+  // Cancelled while the step in flight may still write to their pages.
+  std::vector<Sequence> cancelled_in_flight_;
   bool in_flight_ = false;
   uint64_t step_ = 0;
 };

@@ -38,7 +38,8 @@ struct LayerContext {
   const ModelConfig& config;
   const Extent& extent;
   const Weights& weights;
-  const RowIndex& rows;
+  const RowIndex& rows;         // of layers that keep every position
+  const RowIndex& chunk_rows;   // of those that keep the current chunk
   std::span<const KvPages> kv;  // one a layer of the stage
   ConstTensorView rope_cos;     // [max positions, head_dim / 2]
   ConstTensorView rope_sin;

@@ -227,6 +227,13 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata, std::st
   return config;
 }
 
+int64_t AttentionChunk(const ModelConfig& config) {
+  for (const LayerKind& kind : config.layer_kinds) {
+    if (kind.chunk != 0) return kind.chunk;
+  }
+  return 0;
+}
+
 absl::StatusOr<ModelConfig> ConfigOf(const Checkpoint& checkpoint) {
   if (checkpoint.gguf == nullptr) {
     return ConfigFromHuggingFace(checkpoint.config_json, checkpoint.generation_config_json,

@@ -83,6 +83,9 @@ struct ModelConfig {
       stop_tokens;  // end a completion; from generation_config.json where there is one
 };
 
+// The chunk of the layers that have one (all the same: checked where it is read), or 0.
+int64_t AttentionChunk(const ModelConfig& config);
+
 // config_json, generation_json: the files' texts ("" where there is none); `file` names the first
 // in errors.
 absl::StatusOr<ModelConfig> ConfigFromHuggingFace(std::string_view config_json,

@@ -41,6 +41,9 @@ struct Extent {
   bool last_stage() const { return place.stage + 1 == place.stages; }
 };
 
+// Which of the stage's layers keep only the current chunk of a sequence.
+std::vector<bool> ChunkedLayers(const ModelConfig& config, const Extent& extent);
+
 // INVALID_ARGUMENT when a stage would have no layer, or a rank no head, MLP leaf or vocabulary row;
 // the message says which and what works.
 absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place);

@@ -38,7 +38,8 @@ namespace trireme {
 inline constexpr int64_t kKeyChunk = 32;
 
 // The keys and values of one layer: pages × [kv_heads, page_tokens, head_dim], fp32 or fp16.
-// Position p of a sequence lies in its page p / page_tokens at slot p % page_tokens.
+// Position p of a sequence lies in its page i / page_tokens at slot i % page_tokens, where i = p,
+// or p % chunk in layers that keep only the chunk that the sequence is in.
 struct KvPages {
   TensorView k;  // [pages, kv_heads, page_tokens, head_dim], kF32 or kF16
   TensorView v;  // the same
@@ -50,6 +51,7 @@ struct RowIndex {
   std::span<const int32_t> sequences;     // [tokens] index into page_offsets
   std::span<const int32_t> page_offsets;  // [sequences + 1] into pages
   std::span<const int32_t> pages;         // page ids of every sequence, in order of position
+  int64_t chunk = 0;  // positions that the pages of a sequence hold, over and over; 0: all
 };
 
 struct AttentionShape {
@@ -82,8 +84,9 @@ struct ExpertMatrix {
   int64_t offset = 0;
 };
 
-// Which experts each token goes to: written by Route, read by the verbs on experts. Arrays in device
-// memory, so that no verb waits for the host. Token t has slots [t * per_token, (t + 1) * per_token).
+// Which experts each token goes to: written by Route, read by the verbs on experts. Arrays in
+// device memory, so that no verb waits for the host. Token t has slots [t * per_token, (t + 1) *
+// per_token).
 struct Routing {
   int64_t per_token = 1;
   Range held;                  // experts of this rank; matrix e of a call is expert held.begin + e

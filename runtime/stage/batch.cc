@@ -1,5 +1,7 @@
 #include "runtime/stage/batch.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_format.h"
 #include "runtime/base/status_macros.h"
 
@@ -34,6 +36,30 @@ absl::Status CheckSpan(const StepPlan& plan, size_t span, const BatchLimits& lim
   }
   const int64_t pages = plan.page_offsets[span + 1] - plan.page_offsets[span];
   if (pages * limits.page_tokens <= last) return Malformed(plan, "pages do not cover a span");
+  if (limits.chunk == 0) return absl::OkStatus();
+  if (first / limits.chunk != last / limits.chunk) {
+    return Malformed(plan, "a span crosses from one chunk of attention into the next");
+  }
+  const int64_t chunk_pages = plan.chunk_page_offsets[span + 1] - plan.chunk_page_offsets[span];
+  if (chunk_pages * limits.page_tokens <= last % limits.chunk) {
+    return Malformed(plan, "the chunk's pages do not cover a span");
+  }
+  return absl::OkStatus();
+}
+
+bool AllBelow(const std::vector<int32_t>& ids, int64_t end) {
+  return std::all_of(ids.begin(), ids.end(), [=](int32_t id) { return id >= 0 && id < end; });
+}
+
+absl::Status CheckChunkPages(const StepPlan& plan, const BatchLimits& limits) {
+  const size_t offsets = limits.chunk == 0 ? 0 : plan.span_offsets.size();
+  if (plan.chunk_page_offsets.size() != offsets || (offsets == 0 && !plan.chunk_pages.empty()) ||
+      (offsets > 0 && !Ascending(plan.chunk_page_offsets, plan.chunk_pages.size()))) {
+    return Malformed(plan, "offsets of the chunk's pages are not as the model needs them");
+  }
+  if (!AllBelow(plan.chunk_pages, limits.chunk_pages)) {
+    return Malformed(plan, "page of a chunk out of range");
+  }
   return absl::OkStatus();
 }
 
@@ -49,12 +75,9 @@ absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
       plan.span_offsets.size() != plan.page_offsets.size()) {
     return Malformed(plan, "offsets are not ascending");
   }
-  for (const int32_t token : plan.tokens) {
-    if (token < 0 || token >= limits.vocabulary) return Malformed(plan, "token out of range");
-  }
-  for (const int32_t page : plan.pages) {
-    if (page < 0 || page >= limits.pages) return Malformed(plan, "page out of range");
-  }
+  if (!AllBelow(plan.tokens, limits.vocabulary)) return Malformed(plan, "token out of range");
+  if (!AllBelow(plan.pages, limits.pages)) return Malformed(plan, "page out of range");
+  TRI_RETURN_IF_ERROR(CheckChunkPages(plan, limits));
   for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
     TRI_RETURN_IF_ERROR(CheckSpan(plan, span, limits));
   }
@@ -68,7 +91,9 @@ absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
   return absl::OkStatus();
 }
 
-Batch::Batch(const BatchLimits& limits) { sequences_.reserve(static_cast<size_t>(limits.rows)); }
+Batch::Batch(const BatchLimits& limits) : chunk_(limits.chunk) {
+  sequences_.reserve(static_cast<size_t>(limits.rows));
+}
 
 void Batch::Assign(const StepPlan& plan) {
   sequences_.clear();
@@ -77,6 +102,7 @@ void Batch::Assign(const StepPlan& plan) {
     sequences_.insert(sequences_.end(), rows, static_cast<int32_t>(span));
   }
   rows_ = {plan.positions, sequences_, plan.page_offsets, plan.pages};
+  chunk_rows_ = {plan.positions, sequences_, plan.chunk_page_offsets, plan.chunk_pages, chunk_};
 }
 
 }  // namespace trireme

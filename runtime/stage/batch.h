@@ -14,6 +14,8 @@ struct BatchLimits {
   int64_t vocabulary = 0;
   int64_t max_positions = 0;
   int64_t pages = 0;
+  int64_t chunk = 0;  // 0: the model has no layers that keep only a chunk
+  int64_t chunk_pages = 0;
   int64_t page_tokens = 0;
 };
 
@@ -29,10 +31,14 @@ class Batch {
   void Assign(const StepPlan& plan);
 
   const RowIndex& rows() const { return rows_; }
+  // Of layers that keep only the current chunk.
+  const RowIndex& chunk_rows() const { return chunk_rows_; }
 
  private:
+  const int64_t chunk_;
   std::vector<int32_t> sequences_;  // [rows] span of each row
   RowIndex rows_;
+  RowIndex chunk_rows_;
 };
 
 }  // namespace trireme

@@ -14,12 +14,15 @@ BatchLimits LimitsOf(const ModelConfig& config, const StageOptions& options) {
           .vocabulary = config.vocabulary,
           .max_positions = options.max_positions,
           .pages = options.pages,
+          .chunk = AttentionChunk(config),
+          .chunk_pages = options.chunk_pages,
           .page_tokens = options.page_tokens};
 }
 
 PagePoolShape PoolShape(const StageParts& parts, const StageOptions& options) {
-  return {.layers = parts.extent.layers.size(),
+  return {.chunked = ChunkedLayers(parts.config, parts.extent),
           .pages = options.pages,
+          .chunk_pages = options.chunk_pages,
           .kv_heads = parts.extent.heads.kv_heads.size(),
           .page_tokens = options.page_tokens,
           .head_dim = parts.config.head_dim,
@@ -42,6 +45,9 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
   }
   if (resolved.page_tokens < 1 || resolved.pages < 1 || resolved.max_step_tokens < 1) {
     return absl::InvalidArgumentError("pages, page_tokens and max_step_tokens must be positive");
+  }
+  if (AttentionChunk(parts.config) != 0 && resolved.chunk_pages < 1) {
+    return absl::InvalidArgumentError("the model's chunked layers need chunk_pages above 0");
   }
   return std::unique_ptr<Stage>(new Stage(std::move(parts), resolved));
 }
@@ -84,6 +90,7 @@ LayerContext Stage::Context(Collectives& collectives) {
           .extent = parts_.extent,
           .weights = parts_.weights,
           .rows = batch_.rows(),
+          .chunk_rows = batch_.chunk_rows(),
           .kv = pool_.layers(),
           .rope_cos = rope_.cos.view(),
           .rope_sin = rope_.sin.view(),

@@ -22,6 +22,7 @@ namespace trireme {
 struct StageOptions {
   DType kv_dtype = DType::kF32;
   int64_t pages = 0;
+  int64_t chunk_pages = 0;  // of layers that keep only the current chunk, where there are some
   int64_t page_tokens = 32;
   int64_t max_step_tokens = 256;
   int64_t max_positions = 0;  // 0: the model's

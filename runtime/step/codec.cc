@@ -99,6 +99,8 @@ void VisitPlan(Visitor& visit, Plan& plan) {
   visit(plan.span_offsets);
   visit(plan.page_offsets);
   visit(plan.pages);
+  visit(plan.chunk_page_offsets);
+  visit(plan.chunk_pages);
 }
 
 template <typename Visitor, typename Token>

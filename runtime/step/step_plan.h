@@ -44,7 +44,12 @@ struct StepPlan {
   std::vector<int32_t> positions;     // [rows] absolute
   std::vector<int32_t> span_offsets;  // [spans + 1] rows of each span, consecutive positions
   std::vector<int32_t> page_offsets;  // [spans + 1] into pages
-  std::vector<int32_t> pages;      // page ids, in order of position, covering the span's last row
+  std::vector<int32_t> pages;  // page ids, in order of position, covering the span's last row
+  // The same in layers that keep only the current chunk of a sequence (Llama 4's chunked
+  // attention): pages of positions from the chunk's beginning on. No span crosses from one chunk
+  // into the next. Empty where the model has no such layers.
+  std::vector<int32_t> chunk_page_offsets;
+  std::vector<int32_t> chunk_pages;
   std::vector<SampleRow> samples;  // ascending by row
 };
 

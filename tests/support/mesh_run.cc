@@ -16,6 +16,9 @@
 namespace trireme {
 namespace {
 
+// Of either kind of layer.
+int64_t PagesOf(const MeshRun& run) { return 4 * run.positions / run.page_tokens; }
+
 absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   TRI_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(run.model));
   StageParts parts;
@@ -35,7 +38,8 @@ absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
     TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = 1, .target = run.cpu_target}));
   }
   return Stage::Create(std::move(parts), {.kv_dtype = run.kv_dtype,
-                                          .pages = 4 * run.positions / run.page_tokens,
+                                          .pages = PagesOf(run),
+                                          .chunk_pages = PagesOf(run),
                                           .page_tokens = run.page_tokens,
                                           .max_step_tokens = run.max_step_tokens,
                                           .max_positions = run.positions});
@@ -100,7 +104,9 @@ absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunLeader(const MeshRun& ru
                                                                std::vector<Request> requests) {
   const EngineOptions options{.vocabulary = stage->config().vocabulary,
                               .max_positions = run.positions,
-                              .pages = 4 * run.positions / run.page_tokens,
+                              .pages = PagesOf(run),
+                              .chunk = AttentionChunk(stage->config()),
+                              .chunk_pages = PagesOf(run),
                               .page_tokens = run.page_tokens,
                               .max_step_tokens = run.max_step_tokens};
   Events events(requests.size());

@@ -42,7 +42,7 @@ Tensor NoQueryScales(const ModelConfig&, int64_t) { return Tensor(); }
 void Layer(LayerContext& c, int layer, TensorView x) {
   ProjectQkv(c, layer, x);
   RotateQk(c);
-  AttendAndAdd(c, layer, /*span=*/0, x);
+  AttendAndAdd(c, layer, x);
 
   c.ops.RmsNorm(x, c.weights.at(layer, kMlpNorm).view, c.config.rms_eps, c.normed);
   SwiGlu(c, layer, MlpRows(c.config), c.normed, {c.gate, c.up, c.extent.mlp.schedule}, c.partial);

@@ -202,7 +202,7 @@ void Attention(LayerContext& c, int layer, TensorView x) {
   if (!kind.rope && c.config.query_growth) {
     c.ops.ScaleByPosition(c.query, c.rows.positions, c.query_scales);
   }
-  AttendAndAdd(c, layer, kind.chunk, x);
+  AttendAndAdd(c, layer, x);
 }
 
 void Mlp(LayerContext& c, int layer, TensorView x) {

@@ -118,10 +118,12 @@ void RotateQk(LayerContext& c) {
   c.ops.Rope(c.key, c.config.head_dim, c.rows.positions, c.rope_cos, c.rope_sin, style);
 }
 
-void AttendAndAdd(LayerContext& c, int layer, int64_t span, TensorView x) {
+void AttendAndAdd(LayerContext& c, int layer, TensorView x) {
+  const int64_t chunk = c.config.layer_kinds[static_cast<size_t>(layer)].chunk;
+  const RowIndex& rows = chunk == 0 ? c.rows : c.chunk_rows;
   const HeadSplit& heads = c.extent.heads;
   const KvPages& pages = c.kv[static_cast<size_t>(layer - c.extent.layers.begin)];
-  c.ops.StoreKv(c.key, c.value, c.rows, pages);
+  c.ops.StoreKv(c.key, c.value, rows, pages);
   const AttentionShape shape{
       .query_heads = heads.query_heads.size(),
       .kv_heads = heads.kv_heads.size(),
@@ -130,9 +132,9 @@ void AttendAndAdd(LayerContext& c, int layer, int64_t span, TensorView x) {
       .first_kv_head = heads.kv_heads.begin,
       .head_dim = c.config.head_dim,
       .scale = 1.0F / std::sqrt(static_cast<float>(c.config.head_dim)),
-      .span = span,
+      .span = chunk,
   };
-  c.ops.Attention(c.query, c.rows, pages, shape, c.attended);
+  c.ops.Attention(c.query, rows, pages, shape, c.attended);
   const Weight& output = c.weights.at(layer, kAttentionOutput);
   c.ops.LinearLeaves(c.attended, output.view, output.column_offset, heads.schedule, c.partial);
   c.collectives.TreeSum(c.partial, OperationName(layer, "attention").view());

@@ -72,8 +72,8 @@ void EmbedTokens(LayerContext& c, TensorView x);
 // Q, K and V of x's norm, into the context's scratch.
 void ProjectQkv(LayerContext& c, int layer, TensorView x);
 void RotateQk(LayerContext& c);
-// Keeps K and V, attends, and adds the projected output to x. span: as AttentionShape's.
-void AttendAndAdd(LayerContext& c, int layer, int64_t span, TensorView x);
+// Keeps K and V, attends, and adds the projected output to x.
+void AttendAndAdd(LayerContext& c, int layer, TensorView x);
 // What a SwiGLU computes in, and its rank's leaves.
 struct SwiGluScratch {
   TensorView gate;

@@ -27,8 +27,9 @@ int64_t PageRow(const TensorView& pages, const RowIndex& rows, int32_t sequence,
                 int64_t kv_head) {
   const int64_t page_tokens = pages.shape[2];
   const int64_t first = rows.page_offsets[static_cast<size_t>(sequence)];
-  const int64_t page = rows.pages[static_cast<size_t>(first + position / page_tokens)];
-  return (page * pages.shape[1] + kv_head) * page_tokens + position % page_tokens;
+  const int64_t index = rows.chunk == 0 ? position : position % rows.chunk;
+  const int64_t page = rows.pages[static_cast<size_t>(first + index / page_tokens)];
+  return (page * pages.shape[1] + kv_head) * page_tokens + index % page_tokens;
 }
 
 void StoreRow(const float* from, TensorView pages, int64_t row, int64_t head_dim) {

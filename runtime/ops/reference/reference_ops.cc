@@ -93,8 +93,9 @@ int64_t PageRow(const TensorView& pages, const RowIndex& rows, int32_t sequence,
                 int64_t kv_head) {
   const int64_t page_tokens = pages.shape[2];
   const int64_t first = rows.page_offsets[static_cast<size_t>(sequence)];
-  const int64_t page = rows.pages[static_cast<size_t>(first + position / page_tokens)];
-  return (page * pages.shape[1] + kv_head) * page_tokens + position % page_tokens;
+  const int64_t index = rows.chunk == 0 ? position : position % rows.chunk;
+  const int64_t page = rows.pages[static_cast<size_t>(first + index / page_tokens)];
+  return (page * pages.shape[1] + kv_head) * page_tokens + index % page_tokens;
 }
 
 // Online softmax over chunks for one row and one query head.
@@ -142,9 +143,8 @@ class ReferenceOps final : public Ops {
   }
 
   void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override {
-    const std::vector<float> scale = weight.empty()
-                                         ? std::vector<float>(static_cast<size_t>(x.columns()), 1)
-                                         : Row(weight, 0);
+    const std::vector<float> scale =
+        weight.empty() ? std::vector<float>(static_cast<size_t>(x.columns()), 1) : Row(weight, 0);
     for (int64_t t = 0; t < x.rows(); ++t) {
       const std::vector<float> row = Row(x, t);
       const float mean = Dot(row, row) / static_cast<float>(row.size());
@@ -278,8 +278,7 @@ class ReferenceOps final : public Ops {
   }
 
   void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
-                    const Routing& routing, const LeafSchedule* schedule,
-                    TensorView out) override {
+                    const Routing& routing, const LeafSchedule* schedule, TensorView out) override {
     const LeafSchedule whole{{{0, x.columns()}}, {}};
     const LeafSchedule& leaves = schedule == nullptr ? whole : *schedule;
     for (size_t e = 0; e < experts.size(); ++e) {

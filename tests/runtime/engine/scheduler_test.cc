@@ -45,6 +45,22 @@ void CheckPlanShape(const StepPlan& plan, const SchedulerLimits& limits) {
     const int64_t last = plan.positions[static_cast<size_t>(plan.span_offsets[span + 1] - 1)];
     EXPECT_GT((plan.page_offsets[span + 1] - plan.page_offsets[span]) * limits.page_tokens, last);
   }
+  if (limits.chunk == 0) {
+    EXPECT_TRUE(plan.chunk_page_offsets.empty() && plan.chunk_pages.empty());
+    return;
+  }
+  // INV-SCHED-4.
+  EXPECT_EQ(plan.span_offsets.size(), plan.chunk_page_offsets.size());
+  const std::set<int32_t> of_chunks(plan.chunk_pages.begin(), plan.chunk_pages.end());
+  EXPECT_EQ(of_chunks.size(), plan.chunk_pages.size()) << "a chunk's page belongs to two sequences";
+  for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
+    const int64_t first = plan.positions[static_cast<size_t>(plan.span_offsets[span])];
+    const int64_t last = plan.positions[static_cast<size_t>(plan.span_offsets[span + 1] - 1)];
+    EXPECT_EQ(first / limits.chunk, last / limits.chunk);
+    EXPECT_GT(
+        (plan.chunk_page_offsets[span + 1] - plan.chunk_page_offsets[span]) * limits.page_tokens,
+        last % limits.chunk);
+  }
 }
 
 TEST(Scheduler, CutsAPromptIntoPiecesAndThenDecodes) {
@@ -129,10 +145,15 @@ TEST(Scheduler, RandomDaysKeepTheInvariants) {
     const auto draw = [&random](int64_t from, uint64_t count) {
       return from + static_cast<int64_t>(random() % count);
     };
-    const SchedulerLimits limits{.pages = draw(4, 12),
-                                 .page_tokens = draw(1, 5),
-                                 .max_sequences = draw(1, 5),
-                                 .max_step_tokens = draw(1, 9)};
+    SchedulerLimits limits{.pages = draw(4, 12),
+                           .page_tokens = draw(1, 5),
+                           .max_sequences = draw(1, 5),
+                           .max_step_tokens = draw(1, 9)};
+    if (seed % 2 == 1) {
+      limits.chunk = draw(1, 12);
+      limits.chunk_pages =
+          (limits.chunk + limits.page_tokens - 1) / limits.page_tokens + draw(0, 9);
+    }
     Scheduler scheduler(limits);
     const int64_t capacity = limits.pages * limits.page_tokens;
     std::map<uint64_t, Request> added;
@@ -170,6 +191,7 @@ TEST(Scheduler, RandomDaysKeepTheInvariants) {
       }
     }
     EXPECT_EQ(scheduler.free_pages(), limits.pages);
+    EXPECT_EQ(scheduler.free_chunk_pages(), limits.chunk_pages);
   }
 }
 

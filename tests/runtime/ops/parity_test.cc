@@ -246,6 +246,8 @@ struct AttentionCase {
   AttentionShape shape;
   // Rows of each sequence: positions [begin, end) of it are in the batch.
   std::vector<Range> rows;
+  // Pages hold only the chunk of so many positions that the rows are in; 0: everything.
+  int64_t chunk = 0;
 };
 
 std::vector<AttentionCase> AttentionCases() {
@@ -261,6 +263,7 @@ std::vector<AttentionCase> AttentionCases() {
       AttentionShape chunked = heads9;
       chunked.span = 24;
       cases.push_back({"span 24", three, chunked, mixed});
+      cases.push_back({"chunk 24", three, chunked, {{24, 40}, {50, 51}, {7, 24}}, 24});
     }
     // Query heads 2 to 6 of 9 over KV heads 0 to 2: groups of 1, 3 and 1.
     cases.push_back({"uneven groups", {dtype, 3, 16, 16}, {5, 3, 3, 2, 0, 16, 0.25f, 0}, mixed});
@@ -281,8 +284,10 @@ std::vector<float> RunAttention(Ops& ops, const AttentionCase& attention) {
   std::vector<int64_t> lengths;
   std::vector<int32_t> all_positions, all_sequences, positions, sequences;
   for (size_t s = 0; s < attention.rows.size(); ++s) {
-    lengths.push_back(attention.rows[s].end);
-    for (int64_t p = 0; p < attention.rows[s].end; ++p) {
+    const int64_t end = attention.rows[s].end;
+    const int64_t first = attention.chunk == 0 ? 0 : (end - 1) / attention.chunk * attention.chunk;
+    lengths.push_back(end - first);
+    for (int64_t p = first; p < end; ++p) {
       all_positions.push_back(static_cast<int32_t>(p));
       all_sequences.push_back(static_cast<int32_t>(s));
       if (p < attention.rows[s].begin) continue;
@@ -296,12 +301,14 @@ std::vector<float> RunAttention(Ops& ops, const AttentionCase& attention) {
   const std::vector<float> k = sampler.Values(stored * kv_width);
   const std::vector<float> v = sampler.Values(stored * kv_width);
   ops.StoreKv(Matrix(k, stored, kv_width), Matrix(v, stored, kv_width),
-              {all_positions, all_sequences, paged.page_offsets, paged.pages}, paged.View());
+              {all_positions, all_sequences, paged.page_offsets, paged.pages, attention.chunk},
+              paged.View());
   const auto tokens = static_cast<int64_t>(positions.size());
   const int64_t width = attention.shape.query_heads * attention.shape.head_dim;
   const std::vector<float> q = sampler.Values(tokens * width);
   std::vector<float> out = Floats(tokens, width);
-  ops.Attention(Matrix(q, tokens, width), {positions, sequences, paged.page_offsets, paged.pages},
+  ops.Attention(Matrix(q, tokens, width),
+                {positions, sequences, paged.page_offsets, paged.pages, attention.chunk},
                 paged.View(), attention.shape, Matrix(out, tokens, width));
   const auto page_floats = static_cast<size_t>(paged.k.view().bytes()) / sizeof(float);
   for (const std::byte* data : {paged.k.view().data, paged.v.view().data}) {

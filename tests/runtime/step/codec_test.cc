@@ -27,6 +27,8 @@ StepPlan RandomPlan(std::mt19937& random) {
   plan.span_offsets = RandomVector<int32_t>(random, 9);
   plan.page_offsets = RandomVector<int32_t>(random, 9);
   plan.pages = RandomVector<int32_t>(random, 20);
+  plan.chunk_page_offsets = RandomVector<int32_t>(random, 9);
+  plan.chunk_pages = RandomVector<int32_t>(random, 20);
   plan.samples.resize(random() % 5);
   for (SampleRow& sample : plan.samples) {
     sample.row = static_cast<int32_t>(random());
@@ -61,6 +63,8 @@ TEST(Codec, PlansSurviveTheRoundTrip) {
     ASSERT_OK(decoded);
     EXPECT_EQ(decoded->tokens, plan.tokens);
     EXPECT_EQ(decoded->pages, plan.pages);
+    EXPECT_EQ(decoded->chunk_page_offsets, plan.chunk_page_offsets);
+    EXPECT_EQ(decoded->chunk_pages, plan.chunk_pages);
     EXPECT_EQ(decoded->samples.size(), plan.samples.size());
     EXPECT_EQ(Encoded(*decoded), bytes);
   }
