@@ -67,12 +67,13 @@ template <class W, class Body>
 HWY_INLINE void ForEachUnit(const uint8_t* row, int64_t first, int64_t count, const Body& body) {
   HWY_ALIGN float scales[kScaleFloats<1>];
   const uint8_t* const rows[1] = {row};
-  for (int64_t begin = first; begin < first + count; begin += kScaleUnits) {
-    const int64_t end = std::min(begin + kScaleUnits, first + count);
-    W::template Prepare<1>(rows, begin, end - begin, scales);
-    for (int64_t unit = begin; unit < end; ++unit) {
+  Range chunk{first, first};
+  while (chunk.end < first + count) {
+    chunk = {chunk.end, W::template ChunkEnd<1>(chunk.end, first + count)};
+    W::template Prepare<1>(rows, chunk, scales);
+    for (int64_t unit = chunk.begin; unit < chunk.end; ++unit) {
       Lanes lanes[W::kUnit / 16];
-      W::Decode(row, unit, ScalesOf<W, 1>(scales, begin, unit, 0), lanes);
+      W::Decode(row, unit, scales + W::template ScaleIndex<1>(chunk, unit), lanes);
       body(unit, lanes);
     }
   }

@@ -69,78 +69,118 @@ struct TokenGroup {
   const float* row[kMaxTileTokens];
 };
 
-template <class W>
-const uint8_t* LeafRow(const uint8_t* row, int64_t column) {
-  return W::kElementBytes > 0 ? row + column * W::kElementBytes : row;
+// Walks the units of R rows and has their scales at hand. They are converted a chunk ahead: what was
+// just stored can be broadcast from memory only after the store has retired, and waiting for that
+// took a fifth of the time.
+template <class W, int R>
+class ScaleStream {
+ public:
+  // Units [units) will be asked for, in order.
+  HWY_INLINE ScaleStream(const uint8_t* const (&rows)[R], Range units)
+      : rows_(rows), end_(units.end), next_{units.begin, W::template ChunkEnd<R>(units.begin, end_)} {
+    if (units.begin < end_) W::template Prepare<R>(rows_, next_, scales_[turn_ ^ 1]);
+  }
+
+  // Scales of the first row; those of the others follow at W::kScaleStride.
+  HWY_INLINE const float* At(int64_t unit) {
+    if (W::template kSingle<R> || unit == next_.begin) {
+      chunk_ = next_;
+      next_ = {chunk_.end, W::template ChunkEnd<R>(chunk_.end, end_)};
+      if (chunk_.end < end_) W::template Prepare<R>(rows_, next_, scales_[turn_]);
+      turn_ ^= 1;
+    }
+    return scales_[turn_] + W::template ScaleIndex<R>(chunk_, unit);
+  }
+
+ private:
+  const uint8_t* const (&rows_)[R];
+  const int64_t end_;
+  Range chunk_;
+  Range next_;
+  int turn_ = 0;
+  HWY_ALIGN float scales_[2][kScaleFloats<R>];
+};
+
+// What one unit of R rows adds to T tokens; column k of x meets the unit's first.
+template <class W, int T, int R>
+HWY_INLINE void MulAddUnit(const uint8_t* const (&rows)[R], int64_t unit, const float* scales,
+                           const TokenGroup& x, int64_t k, Lanes (&sum)[R][T]) {
+  constexpr int kPieces = static_cast<int>(W::kUnit / 16);
+  for (int r = 0; r < R; ++r) {
+    Lanes weights[kPieces];
+    W::Decode(rows[r], unit, scales + r * W::template kScaleStride<R>, weights);
+    for (int piece = 0; piece < kPieces; ++piece) {
+      for (int t = 0; t < T; ++t) {
+        MulAdd(weights[piece], LoadLanes(x.row[t] + k + 16 * piece), sum[r][t]);
+      }
+    }
+  }
 }
 
-// Dot of one leaf for kRows rows and T tokens; sums[t * kRows + r].
-template <class W, int T, int R>
-HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x, Range leaf,
-                        Lanes (&sum)[R][T]) {
-  for (int r = 0; r < R; ++r) {
-    for (int t = 0; t < T; ++t) sum[r][t] = ZeroLanes();
+template <int T, int R>
+HWY_INLINE void FoldRows(const Lanes (&sum)[R][T], float* sums) {
+  for (int t = 0; t < T; ++t) {
+    float* to = sums + t * kRows;
+    if constexpr (R == 2) {
+      const hn::Half<D4> d2;
+      const V4 totals = Fold(sum[0][t], sum[1][t], sum[0][t], sum[1][t]);
+      hn::StoreU(hn::LowerHalf(d2, totals), d2, to);
+    } else {
+      for (int r = 0; r < R; r += 4) {
+        hn::StoreU(Fold(sum[r][t], sum[r + 1][t], sum[r + 2][t], sum[r + 3][t]), D4(), to + r);
+      }
+    }
   }
-  const int64_t begin = leaf.begin + w.offset;
+}
+
+// Dots of every leaf for R rows from `first_row` and T tokens: leaf i's are sums[(i * T + t) * kRows
+// + r].
+template <class W, int T, int R>
+HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x,
+                        const std::vector<Range>& leaves, float* sums) {
+  constexpr bool kBlocks = W::kElementBytes == 0;
   const uint8_t* rows[R];
-  for (int r = 0; r < R; ++r) rows[r] = LeafRow<W>(w.row[first_row + r], begin);
-  const int64_t first = W::kElementBytes > 0 ? 0 : begin / W::kUnit;
-  constexpr int kPieces = static_cast<int>(W::kUnit / 16);
+  for (int r = 0; r < R; ++r) rows[r] = w.row[first_row + r];
+  const Range units = kBlocks ? Range{(leaves.front().begin + w.offset) / W::kUnit,
+                                      (leaves.back().end + w.offset) / W::kUnit}
+                              : Range{};
+  ScaleStream<W, R> scales(rows, units);
   // Rows of a group follow each other in memory, so that what comes next in all of them together is
   // one stream.
-  const uint8_t* ahead = rows[0] + kPrefetchBytes + first * R * kUnitBytes<W>;
-  HWY_ALIGN float scales[kScaleFloats<R>];
-  const int64_t end = first + leaf.size() / W::kUnit;
-  int64_t k = leaf.begin;
-  for (int64_t chunk = first; chunk < end;) {
-    const int64_t chunk_end = W::kScales == 0 ? end : std::min(chunk + kScaleUnits, end);
-    W::template Prepare<R>(rows, chunk, chunk_end - chunk, scales);
-    for (int64_t unit = chunk; unit < chunk_end; ++unit, k += W::kUnit) {
-      if constexpr (T <= kMaxDirectTokens && !std::is_same_v<W, PanelWeights>) {
-        Prefetch<R * kUnitBytes<W>>(ahead);
-        ahead += R * kUnitBytes<W>;
-      }
-      for (int r = 0; r < R; ++r) {
-        Lanes weights[kPieces];
-        W::Decode(rows[r], unit, ScalesOf<W, R>(scales, chunk, unit, r), weights);
-        for (int piece = 0; piece < kPieces; ++piece) {
-          for (int t = 0; t < T; ++t) {
-            MulAdd(weights[piece], LoadLanes(x.row[t] + k + 16 * piece), sum[r][t]);
-          }
-        }
-      }
-    }
-    chunk = chunk_end;
-  }
-  if constexpr (W::kElementBytes > 0) {
-    const int64_t left = leaf.size() % 16;
-    if (left == 0) return;
-    const int64_t done = leaf.size() - left;
+  const uint8_t* ahead = rows[0] + kPrefetchBytes + units.begin * R * kUnitBytes<W>;
+  for (const Range leaf : leaves) {
+    Lanes sum[R][T];
     for (int r = 0; r < R; ++r) {
-      const Lanes weights = DecodeTail<W>(rows[r] + done * W::kElementBytes, left);
-      for (int t = 0; t < T; ++t) MulAdd(weights, LoadLanes(x.row[t] + k, left), sum[r][t]);
+      for (int t = 0; t < T; ++t) sum[r][t] = ZeroLanes();
     }
-  }
-}
-
-template <class W, int T>
-HWY_INLINE void DotLeaf(const RowGroup& w, const TokenGroup& x, Range leaf, float* sums) {
-  constexpr int kAtOnce = RowsAtOnce(T);
-  Lanes sum[kAtOnce][T];
-  for (int first = 0; first < kRows; first += kAtOnce) {
-    DotRows<W, T, kAtOnce>(w, first, x, leaf, sum);
-    for (int t = 0; t < T; ++t) {
-      float* to = sums + t * kRows + first;
-      if constexpr (kAtOnce == 2) {
-        const hn::Half<D4> d2;
-        const V4 totals = Fold(sum[0][t], sum[1][t], sum[0][t], sum[1][t]);
-        hn::StoreU(hn::LowerHalf(d2, totals), d2, to);
-      } else {
-        for (int r = 0; r < kAtOnce; r += 4) {
-          hn::StoreU(Fold(sum[r][t], sum[r + 1][t], sum[r + 2][t], sum[r + 3][t]), D4(), to + r);
+    const int64_t begin = leaf.begin + w.offset;
+    if constexpr (!kBlocks) {
+      for (int r = 0; r < R; ++r) rows[r] = w.row[first_row + r] + begin * W::kElementBytes;
+    }
+    int64_t unit = kBlocks ? begin / W::kUnit : 0;
+    const int64_t end = unit + leaf.size() / W::kUnit;
+    int64_t k = leaf.begin;
+    if (unit < end) {
+      do {
+        if constexpr (T <= kMaxDirectTokens && !std::is_same_v<W, PanelWeights>) {
+          Prefetch<R * kUnitBytes<W>>(ahead);
+          ahead += R * kUnitBytes<W>;
+        }
+        MulAddUnit<W, T, R>(rows, unit, scales.At(unit), x, k, sum);
+        k += W::kUnit;
+      } while (++unit < end);
+    }
+    if constexpr (!kBlocks) {
+      if (const int64_t left = leaf.size() % 16; left != 0) {
+        const int64_t done = leaf.size() - left;
+        for (int r = 0; r < R; ++r) {
+          const Lanes weights = DecodeTail<W>(rows[r] + done * W::kElementBytes, left);
+          for (int t = 0; t < T; ++t) MulAdd(weights, LoadLanes(x.row[t] + k, left), sum[r][t]);
         }
       }
     }
+    FoldRows<T, R>(sum, sums + first_row);
+    sums += T * kRows;
   }
 }
 
@@ -159,11 +199,14 @@ template <class W, int T>
 HWY_NOINLINE void DotTile(const RowGroup& w, const TokenGroup& x, const LeafSchedule& schedule,
                           float* sums) {
   constexpr int64_t kLeafFloats = T * kRows;
-  float* to = sums;
-  for (const Range leaf : schedule.leaves) {
-    DotLeaf<W, T>(w, x, leaf, to);
-    if (w.scales != nullptr) ScaleSums<T>(w.scales, to);
-    to += kLeafFloats;
+  constexpr int kAtOnce = RowsAtOnce(T);
+  for (int first = 0; first < kRows; first += kAtOnce) {
+    DotRows<W, T, kAtOnce>(w, first, x, schedule.leaves, sums);
+  }
+  if (w.scales != nullptr) {
+    for (size_t leaf = 0; leaf < schedule.leaves.size(); ++leaf) {
+      ScaleSums<T>(w.scales, sums + static_cast<int64_t>(leaf) * kLeafFloats);
+    }
   }
   for (const SumStep& step : schedule.steps) {
     float* into = sums + step.into * kLeafFloats;

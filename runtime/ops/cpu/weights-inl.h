@@ -3,10 +3,10 @@
 //                  units
 //   kElementBytes  for types without blocks, else 0: their rows may begin and end anywhere
 //   kBlockBytes, kUnitsPerBlock   how far apart units lie
-//   kScales        fp32 scales of a unit
-//   Prepare        brings the scales of up to kScaleUnits units of R rows to fp32 in memory, from
-//                  where Decode broadcasts them: converting a half costs more than decoding the
-//                  nibbles it scales, and is done for sixteen at once. ScalesOf finds them again.
+//   ChunkEnd       a unit and those after it, up to here, have their scales prepared together
+//   Prepare        brings the scales of a chunk of R rows to fp32 in memory, from where Decode
+//                  broadcasts them: converting a half costs more than decoding the nibbles it
+//                  scales, and is done for sixteen at once. ScalesOf finds those of a unit.
 //   Decode         values [unit * kUnit, + kUnit) of the row, in order
 // decode_row.cc spells out the layouts; the values are the same bits.
 #if defined(TRIREME_RUNTIME_OPS_CPU_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -17,6 +17,7 @@
 #endif
 
 #include "runtime/ops/cpu/lanes-inl.h"
+#include "runtime/tensor/shape.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -54,19 +55,9 @@ HWY_INLINE VF LoadHalves(const uint8_t* from) {
   return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
 }
 
-// Units of a row that Prepare handles at most, and the floats that hold two scales of each. (Blocks
-// of eight units are prepared whole, so that one block more may be touched.)
-inline constexpr int64_t kScaleUnits = 32;
+// Room for the scales of a chunk of R rows.
 template <int R>
-inline constexpr int64_t kScaleFloats = 2 * (kScaleUnits + 8) * R;
-
-// Where Prepare, called with `first`, left the scales of `unit` of row `r` of R.
-template <class W, int R>
-HWY_INLINE const float* ScalesOf(const float* scales, int64_t first, int64_t unit, int r) {
-  constexpr int64_t kUnits = W::kUnitsPerBlock;
-  const int64_t i = unit - first / kUnits * kUnits;
-  return scales + ((i / kUnits * R + r) * kUnits + i % kUnits) * W::kScales;
-}
+inline constexpr int64_t kScaleFloats = 16 * R;
 
 // Low or high nibbles of 16 bytes.
 template <bool kHigh>
@@ -105,34 +96,58 @@ struct ScalarWeights {
   static constexpr int64_t kElementBytes = kBytes;
   static constexpr int64_t kBlockBytes = 16 * kBytes;
   static constexpr int64_t kUnitsPerBlock = 1;
-  static constexpr int64_t kScales = 0;
   template <int R>
-  static HWY_INLINE void Prepare(const uint8_t* const (&)[R], int64_t, int64_t, float*) {}
+  static constexpr int64_t ChunkEnd(int64_t, int64_t end) {
+    return end;
+  }
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&)[R], Range, float*) {}
+  template <int R>
+  static constexpr int64_t kScaleStride = 0;
+  template <int R>
+  static constexpr int64_t ScaleIndex(Range, int64_t) {
+    return 0;
+  }
+  template <int R>
+  static constexpr bool kSingle = false;
 };
 
-// Blocks of one unit that begin with kHalves scales.
+// Blocks of one unit that begin with kHalves scales. A chunk is as many units as have 16 scales.
 template <int64_t kBytes, int64_t kHalves>
 struct SmallBlockWeights {
   static constexpr int64_t kUnit = 32;
   static constexpr int64_t kElementBytes = 0;
   static constexpr int64_t kBlockBytes = kBytes;
   static constexpr int64_t kUnitsPerBlock = 1;
-  static constexpr int64_t kScales = kHalves;
   template <int R>
-  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], int64_t first, int64_t count,
-                                 float* scales) {
-    HWY_ALIGN uint16_t halves[kScaleUnits * R * kHalves];
-    for (int64_t i = 0; i < count; ++i) {
+  static constexpr int64_t kChunk = 16 / (R * kHalves);
+  template <int R>
+  static constexpr int64_t ChunkEnd(int64_t unit, int64_t end) {
+    return kChunk<R> == 1 ? unit + 1 : std::min(unit + kChunk<R>, end);
+  }
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], Range chunk, float* scales) {
+    HWY_ALIGN uint16_t halves[16];
+    for (int64_t i = 0; i < kChunk<R>; ++i) {
+      // A short chunk repeats its last unit.
+      const int64_t unit = kChunk<R> == 1 ? chunk.begin : std::min(chunk.begin + i, chunk.end - 1);
       for (int r = 0; r < R; ++r) {
-        std::memcpy(halves + (i * R + r) * kHalves, rows[r] + (first + i) * kBytes,
+        std::memcpy(halves + (i * R + r) * kHalves, rows[r] + unit * kBytes,
                     kHalves * sizeof(uint16_t));
       }
     }
-    // The last vector may convert halves that were not filled; their floats are not used.
-    for (int64_t i = 0; i < count * R * kHalves; i += kWidth) {
+    for (int64_t i = 0; i < 16; i += kWidth) {
       hn::Store(LoadHalves(reinterpret_cast<const uint8_t*>(halves + i)), DF(), scales + i);
     }
   }
+  template <int R>
+  static constexpr int64_t kScaleStride = kHalves;
+  template <int R>
+  static constexpr int64_t ScaleIndex(Range chunk, int64_t unit) {
+    return (unit - chunk.begin) * R * kHalves;
+  }
+  template <int R>
+  static constexpr bool kSingle = kChunk<R> == 1;
 };
 
 struct F32Weights : ScalarWeights<4> {
@@ -186,14 +201,20 @@ struct Q8_0Weights : SmallBlockWeights<34, 1> {
   }
 };
 
-// The 16 values that a nibble can stand for, and the look-up of 16 of them: one shuffle in place of
-// a conversion and a multiply-add. Only a register of 16 lanes holds the whole table.
+// The 16 values that a nibble can stand for, and the look-up of 16 of them by the low four bits of
+// each lane: one shuffle in place of a mask, a conversion and a multiply-add. Only a register of 16
+// lanes holds the whole table.
 struct NibbleTable {
   VF values;
 
   HWY_INLINE Lanes operator()(VI nibbles) const {
     Lanes out;
-    out.part[0] = hn::TableLookupLanes(values, hn::IndicesFromVec(DF(), nibbles));
+#if HWY_TARGET == HWY_AVX3
+    // The instruction ignores higher bits; Highway's own look-up wants them masked.
+    out.part[0] = VF{_mm512_permutexvar_ps(nibbles.raw, values.raw)};
+#else
+    out.part[0] = hn::TableLookupLanes(values, hn::IndicesFromVec(DF(), Nibbles<false>(nibbles)));
+#endif
     return out;
   }
 };
@@ -211,11 +232,11 @@ HWY_INLINE void DecodeNibbles(const IntLanes& low, const IntLanes& high, VF scal
   }
 }
 
-// Low and high nibbles of 16 bytes.
+// Low and high nibbles of 16 bytes. What is for a table is not masked.
 HWY_INLINE void SplitNibbles(const uint8_t* from, IntLanes& low, IntLanes& high) {
   const IntLanes bytes = LoadBytes(from);
   for (int i = 0; i < kParts; ++i) {
-    low.part[i] = Nibbles<false>(bytes.part[i]);
+    low.part[i] = kParts == 1 ? bytes.part[i] : Nibbles<false>(bytes.part[i]);
     high.part[i] = Nibbles<true>(bytes.part[i]);
   }
 }
@@ -290,26 +311,32 @@ struct Q5_1Weights : SmallBlockWeights<24, 2> {
   }
 };
 
-// Blocks of eight units with two scales each; Derived::BlockScales brings one block's to fp32.
+// Blocks of eight units with two scales each, which are a chunk; Derived::BlockScales brings them to
+// fp32.
 template <int64_t kBytes, class Derived>
 struct LargeBlockWeights {
   static constexpr int64_t kUnit = 32;
   static constexpr int64_t kElementBytes = 0;
   static constexpr int64_t kBlockBytes = kBytes;
   static constexpr int64_t kUnitsPerBlock = 8;
-  static constexpr int64_t kScales = 2;
   template <int R>
-  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], int64_t first, int64_t count,
-                                 float* scales) {
-    const int64_t first_block = first / 8;
-    const int64_t end_block = (first + count + 7) / 8;
-    for (int64_t block = first_block; block < end_block; ++block) {
-      for (int r = 0; r < R; ++r) {
-        StoreLanes(Derived::BlockScales(rows[r] + block * kBytes),
-                   scales + ((block - first_block) * R + r) * 16);
-      }
+  static constexpr int64_t ChunkEnd(int64_t unit, int64_t end) {
+    return std::min((unit / 8 + 1) * 8, end);
+  }
+  template <int R>
+  static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], Range chunk, float* scales) {
+    for (int r = 0; r < R; ++r) {
+      StoreLanes(Derived::BlockScales(rows[r] + chunk.begin / 8 * kBytes), scales + 16 * r);
     }
   }
+  template <int R>
+  static constexpr int64_t kScaleStride = 16;
+  template <int R>
+  static constexpr int64_t ScaleIndex(Range, int64_t unit) {
+    return unit % 8 * 2;
+  }
+  template <int R>
+  static constexpr bool kSingle = false;
 };
 
 // Scale and negated minimum of the eight groups of a block of Q4_K or Q5_K, alternating.
