@@ -176,6 +176,25 @@ TileMemory CarveScratch(int64_t states, int64_t padded, Scratch& scratch) {
   return memory;
 }
 
+// Positions [held) of one chunk, page after page.
+void LoadChunk(const AttentionArgs& args, const AttentionTile& tile, Range held, int64_t padded,
+               const TileMemory& memory, Chunk& chunk) {
+  const KvPages& pages = *args.pages;
+  const int32_t sequence = args.rows->sequences[static_cast<size_t>(tile.tokens.begin)];
+  const int64_t page_tokens = pages.k.shape[2];
+  chunk.padded = padded;
+  for (int64_t position = held.begin; position < held.end;) {
+    const int64_t page_end = (position / page_tokens + 1) * page_tokens;
+    const int64_t end = std::min(page_end, held.end);
+    int64_t row = PageRow(pages.k, *args.rows, sequence, position, tile.kv_head);
+    for (; position < end; ++position, ++row) {
+      const int64_t j = position % kKeyChunk;
+      chunk.k[j] = LoadRow(pages.k, row, padded, memory.k + j * padded);
+      chunk.v[j] = LoadRow(pages.v, row, padded, memory.v + j * padded);
+    }
+  }
+}
+
 Range VisibleKeys(const AttentionArgs& args, int64_t token) {
   const int64_t last = args.rows->positions[static_cast<size_t>(token)];
   const int64_t span = args.shape->span;
@@ -223,17 +242,10 @@ void Attention(const AttentionArgs& args, const AttentionTile& tile, Scratch& sc
   const int64_t states = tile.tokens.size() * tile.heads.size();
   TileMemory memory = CarveScratch(states, padded, scratch);
   const Range keys = StartTile(args, tile, padded, memory);
-  const int32_t sequence = args.rows->sequences[static_cast<size_t>(tile.tokens.begin)];
   for (int64_t begin = keys.begin / kKeyChunk * kKeyChunk; begin < keys.end; begin += kKeyChunk) {
-    Chunk chunk;
-    chunk.padded = padded;
     const Range held{std::max(begin, keys.begin), std::min(begin + kKeyChunk, keys.end)};
-    for (int64_t position = held.begin; position < held.end; ++position) {
-      const int64_t row = PageRow(args.pages->k, *args.rows, sequence, position, tile.kv_head);
-      const int64_t j = position - begin;
-      chunk.k[j] = LoadRow(args.pages->k, row, padded, memory.k + j * padded);
-      chunk.v[j] = LoadRow(args.pages->v, row, padded, memory.v + j * padded);
-    }
+    Chunk chunk;
+    LoadChunk(args, tile, held, padded, memory, chunk);
     for (int64_t state = 0; state < states; ++state) {
       Softmax& softmax = memory.softmax[state];
       const Range seen{std::max(held.begin, softmax.keys.begin) - begin,

@@ -29,7 +29,8 @@ class CpuOps final : public Ops {
       : target_(std::move(target)),
         kernels_(target_.kernels),
         pool_(threads),
-        scratch_(static_cast<size_t>(threads)) {}
+        scratch_(static_cast<size_t>(threads)),
+        parts_(static_cast<size_t>(threads)) {}
 
   std::string name() const override { return absl::StrFormat("cpu %s", target_.name); }
   absl::Status status() const override { return absl::OkStatus(); }
@@ -89,10 +90,10 @@ class CpuOps final : public Ops {
     TRI_CHECK_EQ(pages.k.shape[1], shape.kv_heads);
     const cpu::AttentionArgs args{q, &rows, &pages, &shape, out};
     const int64_t token_tasks = (tokens + kAttentionTokens - 1) / kAttentionTokens;
-    // Heads that share keys go together unless that leaves threads idle.
-    const bool together = token_tasks * shape.kv_heads >= 4 * pool_.threads();
+    const bool together = HeadsTogether(shape, token_tasks);
     const int64_t head_tasks = together ? shape.kv_heads : shape.query_heads;
-    const auto run = [&](int64_t task, cpu::Scratch& scratch) {
+    const auto run = [&](Range tasks, cpu::Scratch& scratch) {
+      const int64_t task = tasks.begin;
       const int64_t first = task / head_tasks * kAttentionTokens;
       const int64_t head_task = task % head_tasks;
       cpu::AttentionTile tile =
@@ -102,7 +103,7 @@ class CpuOps final : public Ops {
         kernels_.attention(args, tile, scratch);
       });
     };
-    ForEachTask(token_tasks * head_tasks, run);
+    ForEachTask(token_tasks * head_tasks, 1, run);
   }
 
   void SiluMul(TensorView gate, ConstTensorView up) override {
@@ -208,22 +209,34 @@ class CpuOps final : public Ops {
     TRI_CHECK_LE(width, args.x.columns());
     TRI_CHECK_LE(width + args.w_offset, flipped ? args.w.rows() : args.w.columns());
     TRI_CHECK(args.scales.empty() || args.scales.columns() == outputs);
-    const int64_t rows = RowsPerTask(outputs, outputs * tokens * width);
-    ForEachTask((outputs + rows - 1) / rows, [&](int64_t task, cpu::Scratch& scratch) {
-      kernels_.linear(args, {task * rows, std::min((task + 1) * rows, outputs)}, scratch);
+    // A task is eight rows, which is what the kernels multiply at a time.
+    const int64_t tasks = (outputs + 7) / 8;
+    const int64_t at_once = TasksAtOnce(tasks, outputs * tokens * width);
+    ForEachTask(tasks, at_once, [&](Range taken, cpu::Scratch& scratch) {
+      kernels_.linear(args, {taken.begin * 8, std::min(taken.end * 8, outputs)}, scratch);
     });
   }
 
-  // Runs body(task, scratch) for every task. Each worker takes tasks as it gets free, and has a
-  // scratch of its own.
+  // Runs body(tasks, scratch) until every task has been in one of the ranges, `at_once` tasks at
+  // most. Each thread walks a part of its own, so that the memory it reads is one stream (threads
+  // that take turns prefetch what the next will read), and then helps with what is left of others'.
   template <typename Body>
-  void ForEachTask(int64_t tasks, const Body& body) {
-    next_task_.store(0, std::memory_order_relaxed);
-    pool_.ParallelFor(std::min<int64_t>(pool_.threads(), tasks), [&](int64_t worker) {
+  void ForEachTask(int64_t tasks, int64_t at_once, const Body& body) {
+    const int64_t parts = std::min<int64_t>(pool_.threads(), (tasks + at_once - 1) / at_once);
+    for (int64_t part = 0; part < parts; ++part) {
+      parts_[static_cast<size_t>(part)].next.store(tasks * part / parts, std::memory_order_relaxed);
+    }
+    pool_.ParallelFor(parts, [&](int64_t worker) {
       cpu::Scratch& scratch = scratch_[static_cast<size_t>(worker)];
-      for (int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks;
-           task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
-        body(task, scratch);
+      for (int64_t i = 0; i < parts; ++i) {
+        const int64_t part = (worker + i) % parts;
+        std::atomic<int64_t>& next = parts_[static_cast<size_t>(part)].next;
+        const int64_t end = tasks * (part + 1) / parts;
+        // Looked at before it is taken: most parts have been walked to their end by then.
+        while (next.load(std::memory_order_relaxed) < end) {
+          const int64_t begin = next.fetch_add(at_once, std::memory_order_relaxed);
+          if (begin < end) body(Range{begin, std::min(begin + at_once, end)}, scratch);
+        }
       }
     });
   }
@@ -236,18 +249,27 @@ class CpuOps final : public Ops {
     const int64_t work = tokens * activations.columns() * cost;
     const int64_t tasks =
         std::clamp<int64_t>(work / kSmallWork, 1, std::min<int64_t>(tokens, pool_.threads()));
-    ForEachTask(tasks, [&](int64_t task, cpu::Scratch&) {
-      body(Range{tokens * task / tasks, tokens * (task + 1) / tasks});
+    ForEachTask(tasks, 1, [&](Range task, cpu::Scratch&) {
+      body(Range{tokens * task.begin / tasks, tokens * task.end / tasks});
     });
   }
 
-  // Several tasks a thread, so that a late one does not hold up the verb; a multiple of the
-  // kernels' eight rows.
-  int64_t RowsPerTask(int64_t outputs, int64_t work) const {
-    const int64_t tasks =
+  // Several takes a thread, so that a late one does not hold up the verb, but none of little work.
+  int64_t TasksAtOnce(int64_t tasks, int64_t work) const {
+    if (pool_.threads() == 1) return tasks;
+    const int64_t takes =
         std::clamp<int64_t>(work / kSmallWork, 1, 8 * static_cast<int64_t>(pool_.threads()));
-    if (pool_.threads() == 1) return outputs;
-    return ((outputs + tasks - 1) / tasks + 7) / 8 * 8;
+    return (tasks + takes - 1) / takes;
+  }
+
+  // Heads that share keys go together, so that keys are brought to fp32 once, unless that leaves
+  // threads idle for longer. (Measured: loading a chunk takes twice what a head does with it.)
+  bool HeadsTogether(const AttentionShape& shape, int64_t token_tasks) const {
+    const auto turns = [&](int64_t tasks) {
+      return (tasks + pool_.threads() - 1) / pool_.threads();
+    };
+    return turns(token_tasks * shape.kv_heads) * (2 + shape.group) <=
+           turns(token_tasks * shape.query_heads) * (2 + 1);
   }
 
   static cpu::AttentionTile SingleHead(const AttentionShape& shape, int64_t head) {
@@ -279,8 +301,12 @@ class CpuOps final : public Ops {
   const cpu::Target target_;
   const cpu::KernelTable& kernels_;
   ThreadPool pool_;
+  // The first task of a part of the work that nobody has taken.
+  struct alignas(64) Part {
+    std::atomic<int64_t> next{0};
+  };
   std::vector<cpu::Scratch> scratch_;  // one a thread
-  std::atomic<int64_t> next_task_{0};
+  std::vector<Part> parts_;            // one a thread
   LeafSchedule whole_{{{0, 0}}, {}};  // Linear's schedule: one leaf
 };
 
