@@ -307,7 +307,7 @@ class CpuOps final : public Ops {
   };
   std::vector<cpu::Scratch> scratch_;  // one a thread
   std::vector<Part> parts_;            // one a thread
-  LeafSchedule whole_{{{0, 0}}, {}};  // Linear's schedule: one leaf
+  LeafSchedule whole_{{{0, 0}}, {}};   // Linear's schedule: one leaf
 };
 
 }  // namespace

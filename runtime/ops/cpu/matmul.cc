@@ -69,15 +69,17 @@ struct TokenGroup {
   const float* row[kMaxTileTokens];
 };
 
-// Walks the units of R rows and has their scales at hand. They are converted a chunk ahead: what was
-// just stored can be broadcast from memory only after the store has retired, and waiting for that
-// took a fifth of the time.
+// Walks the units of R rows and has their scales at hand. They are converted a chunk ahead: what
+// was just stored can be broadcast from memory only after the store has retired, and waiting for
+// that took a fifth of the time.
 template <class W, int R>
 class ScaleStream {
  public:
   // Units [units) will be asked for, in order.
   HWY_INLINE ScaleStream(const uint8_t* const (&rows)[R], Range units)
-      : rows_(rows), end_(units.end), next_{units.begin, W::template ChunkEnd<R>(units.begin, end_)} {
+      : rows_(rows),
+        end_(units.end),
+        next_{units.begin, W::template ChunkEnd<R>(units.begin, end_)} {
     if (units.begin < end_) W::template Prepare<R>(rows_, next_, scales_[turn_ ^ 1]);
   }
 
@@ -133,7 +135,8 @@ HWY_INLINE void FoldRows(const Lanes (&sum)[R][T], float* sums) {
   }
 }
 
-// Dots of every leaf for R rows from `first_row` and T tokens: leaf i's are sums[(i * T + t) * kRows
+// Dots of every leaf for R rows from `first_row` and T tokens: leaf i's are sums[(i * T + t) *
+// kRows
 // + r].
 template <class W, int T, int R>
 HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x,

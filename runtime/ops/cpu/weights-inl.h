@@ -311,8 +311,8 @@ struct Q5_1Weights : SmallBlockWeights<24, 2> {
   }
 };
 
-// Blocks of eight units with two scales each, which are a chunk; Derived::BlockScales brings them to
-// fp32.
+// Blocks of eight units with two scales each, which are a chunk; Derived::BlockScales brings them
+// to fp32.
 template <int64_t kBytes, class Derived>
 struct LargeBlockWeights {
   static constexpr int64_t kUnit = 32;
