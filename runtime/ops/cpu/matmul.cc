@@ -43,24 +43,54 @@ constexpr int64_t kPanelFloats = 128 * 1024;
 
 // How far ahead of the multiplication weights are asked for: the processor's own prefetch restarts
 // at each row, and rows are as short as 360 bytes.
-constexpr int64_t kPrefetchBytes = 16384;
+constexpr int64_t kPrefetchBytes = 8192;
 template <class W>
 constexpr int64_t kUnitBytes = W::kBlockBytes / W::kUnitsPerBlock;
 
-// Asks for kBytes from `from` to be brought to the second-level cache (the first has few ways, and
-// rows a power of two apart compete for them).
-template <int64_t kBytes>
-HWY_INLINE void Prefetch(const uint8_t* from) {
-  for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + line, 0, 2);
-}
-
 // Rows of a panel: fp32, and in the cache already.
 struct PanelWeights : F32Weights {};
+
+// Rows in memory, of which only some columns may be multiplied: those of a rank's leaves.
+struct RowLayout {
+  int64_t stride_bytes;
+  int64_t first_byte;
+  int64_t used_bytes;
+  int64_t ahead_bytes;  // to the row that is asked for while one is multiplied
+};
+
+// Asks for weights that come kPrefetchBytes later than those that are multiplied, kBytes at a time,
+// to be brought to the second-level cache (the first has few ways, and rows a power of two apart
+// compete for them). The used columns of consecutive rows are one stream.
+template <int64_t kBytes>
+class Prefetcher {
+ public:
+  HWY_INLINE Prefetcher(const uint8_t* row, const RowLayout& layout)
+      : at_(row + layout.first_byte + layout.ahead_bytes),
+        end_(at_ + layout.used_bytes),
+        stride_(layout.stride_bytes),
+        gap_(stride_ - layout.used_bytes) {}
+
+  HWY_INLINE void Next() {
+    for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(at_ + line, 0, 2);
+    at_ += kBytes;
+    if (at_ >= end_) {
+      at_ += gap_;
+      end_ += stride_;
+    }
+  }
+
+ private:
+  const uint8_t* at_;
+  const uint8_t* end_;
+  const int64_t stride_;
+  const int64_t gap_;
+};
 
 // A group of weight rows; column c of x meets column c + offset.
 struct RowGroup {
   const uint8_t* row[kRows];
   int64_t offset;
+  RowLayout layout;
   const float* scales;  // [kRows] factors of every leaf's Dot; nullptr for none
 };
 
@@ -135,9 +165,8 @@ HWY_INLINE void FoldRows(const Lanes (&sum)[R][T], float* sums) {
   }
 }
 
-// Dots of every leaf for R rows from `first_row` and T tokens: leaf i's are sums[(i * T + t) *
-// kRows
-// + r].
+// Dots of every leaf for R rows from `first_row` and T tokens; those of leaf i begin at
+// sums[(i * T + t) * kRows].
 template <class W, int T, int R>
 HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x,
                         const std::vector<Range>& leaves, float* sums) {
@@ -148,9 +177,7 @@ HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x,
                                       (leaves.back().end + w.offset) / W::kUnit}
                               : Range{};
   ScaleStream<W, R> scales(rows, units);
-  // Rows of a group follow each other in memory, so that what comes next in all of them together is
-  // one stream.
-  const uint8_t* ahead = rows[0] + kPrefetchBytes + units.begin * R * kUnitBytes<W>;
+  Prefetcher<R * kUnitBytes<W>> prefetcher(rows[0], w.layout);
   for (const Range leaf : leaves) {
     Lanes sum[R][T];
     for (int r = 0; r < R; ++r) {
@@ -166,8 +193,7 @@ HWY_INLINE void DotRows(const RowGroup& w, int first_row, const TokenGroup& x,
     if (unit < end) {
       do {
         if constexpr (T <= kMaxDirectTokens && !std::is_same_v<W, PanelWeights>) {
-          Prefetch<R * kUnitBytes<W>>(ahead);
-          ahead += R * kUnitBytes<W>;
+          prefetcher.Next();
         }
         MulAddUnit<W, T, R>(rows, unit, scales.At(unit), x, k, sum);
         k += W::kUnit;
@@ -232,7 +258,7 @@ void DotTokens(int64_t tokens, const RowGroup& w, const TokenGroup& x, const Lea
 // Where the weights of a tile come from: rows of the matrix itself, or of the panel.
 struct RowSource {
   const uint8_t* data;
-  int64_t stride_bytes;
+  RowLayout layout;
   int64_t rows;
   int64_t offset;
   const float* scales;  // of the rows, padded to whole groups; nullptr for none
@@ -240,9 +266,10 @@ struct RowSource {
   RowGroup Group(int64_t first) const {
     RowGroup group;
     group.offset = offset;
+    group.layout = layout;
     group.scales = scales == nullptr ? nullptr : scales + first;
     for (int64_t r = 0; r < kRows; ++r) {
-      group.row[r] = data + std::min(first + r, rows - 1) * stride_bytes;
+      group.row[r] = data + std::min(first + r, rows - 1) * layout.stride_bytes;
     }
     return group;
   }
@@ -292,6 +319,18 @@ bool LeavesOnUnits(const LinearArgs& args) {
 
 const uint8_t* WeightRow(const LinearArgs& args, int64_t row) {
   return reinterpret_cast<const uint8_t*>(args.w.row(row));
+}
+
+template <class W>
+RowLayout LayoutOf(const LinearArgs& args) {
+  const auto bytes = [](int64_t columns) {
+    return W::kElementBytes > 0 ? columns * W::kElementBytes : columns / W::kUnit * kUnitBytes<W>;
+  };
+  const int64_t first = bytes(args.schedule->leaves.front().begin + args.w_offset);
+  const int64_t end = bytes(args.schedule->leaves.back().end + args.w_offset);
+  const int64_t stride = args.w.row_stride_bytes;
+  const int64_t used = std::max<int64_t>(1, end - first);
+  return {stride, first, used, (kPrefetchBytes / used + 1) * stride};
 }
 
 // Factors of `outputs` as fp32, padded to whole groups of rows; nullptr where there are none.
@@ -369,8 +408,11 @@ void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
   for (int64_t first = outputs.begin; first < outputs.end; first += panel_rows) {
     const int64_t count = std::min(panel_rows, outputs.end - first);
     DecodePanel<W>(args, {first, first + count}, columns, panel, stride);
+    const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(float));
     const RowSource source{reinterpret_cast<const uint8_t*>(panel),
-                           stride * static_cast<int64_t>(sizeof(float)), count, offset,
+                           {row_bytes, 0, row_bytes, 0},
+                           count,
+                           offset,
                            scales == nullptr ? nullptr : scales + (first - outputs.begin)};
     MultiplyRows<PanelWeights, kMaxTileTokens>(args, source, first, sums);
   }
@@ -381,7 +423,7 @@ void MultiplyDirect(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const auto leaves = static_cast<int64_t>(args.schedule->leaves.size());
   const int64_t sums_size = leaves * kRows * kMaxTileTokens;
   float* sums = scratch.Floats(sums_size + ScaleFloats(args, outputs));
-  const RowSource source{WeightRow(args, outputs.begin), args.w.row_stride_bytes, outputs.size(),
+  const RowSource source{WeightRow(args, outputs.begin), LayoutOf<W>(args), outputs.size(),
                          args.w_offset, DecodeScales(args, outputs, sums + sums_size)};
   MultiplyRows<W, kMaxTokens>(args, source, outputs.begin, sums);
 }
