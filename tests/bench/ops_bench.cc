@@ -1,4 +1,5 @@
-// Linear by weight type, at shapes of SmolLM2-135M and of a Llama with 1B parameters. Besides time,
+// Linear by weight type, at shapes of SmolLM2-135M and of a Llama with 1B parameters, and the
+// products of Maverick's routed experts. Besides time,
 // each row says which share of the machine's measured limits it reached: `of_read` (bytes of
 // weights read, against a plain read loop: what bounds decode) and `of_fma` (operations, against a
 // register FMA loop: what bounds prefill). The weights of a row are a ring of copies larger than
@@ -55,6 +56,21 @@ Tensor RingOfWeights() {
   return tensor;
 }
 
+// What calls that each read `matrix_bytes` of weights reached.
+void Report(benchmark::State& state, const Setting& setting, int64_t matrix_bytes,
+            int64_t multiplications) {
+  const auto calls = static_cast<double>(state.iterations());
+  const double bytes = calls * static_cast<double>(matrix_bytes);
+  const double operations = calls * 2 * static_cast<double>(multiplications);
+  using benchmark::Counter;
+  state.counters["bytes/s"] = Counter(bytes, Counter::kIsRate, Counter::kIs1000);
+  state.counters["FLOP/s"] = Counter(operations, Counter::kIsRate, Counter::kIs1000);
+  state.counters["of_read"] =
+      Counter(bytes / setting.limits.read_bytes_per_second, Counter::kIsRate);
+  state.counters["of_fma"] =
+      Counter(operations / setting.limits.flops_per_second, Counter::kIsRate);
+}
+
 void RunLinear(benchmark::State& state, const Setting& setting, DType dtype,
                const MatrixShape& shape, int64_t tokens) {
   const int64_t matrix_bytes = shape.outputs * RowBytes(dtype, shape.width);
@@ -70,16 +86,52 @@ void RunLinear(benchmark::State& state, const Setting& setting, DType dtype,
     setting.ops->Linear(x.view(), ring.Rows(rows), out.view());
     copy = (copy + 1) % copies;
   }
-  const auto calls = static_cast<double>(state.iterations());
-  const double bytes = calls * static_cast<double>(matrix_bytes);
-  const double operations = calls * 2 * static_cast<double>(tokens * shape.outputs * shape.width);
-  using benchmark::Counter;
-  state.counters["bytes/s"] = Counter(bytes, Counter::kIsRate, Counter::kIs1000);
-  state.counters["FLOP/s"] = Counter(operations, Counter::kIsRate, Counter::kIs1000);
-  state.counters["of_read"] =
-      Counter(bytes / setting.limits.read_bytes_per_second, Counter::kIsRate);
-  state.counters["of_fma"] =
-      Counter(operations / setting.limits.flops_per_second, Counter::kIsRate);
+  Report(state, setting, matrix_bytes, tokens * shape.outputs * shape.width);
+}
+
+// A routed expert's product, with all tokens on one expert; `input_major` as fused checkpoints have
+// them.
+void RunExpert(benchmark::State& state, const Setting& setting, DType dtype,
+               const MatrixShape& shape, int64_t tokens, bool input_major) {
+  const int64_t matrix_bytes = shape.outputs * RowBytes(dtype, shape.width);
+  const int64_t copies = kRingBytes / matrix_bytes;
+  Tensor x(DType::kF32, Shape{tokens, shape.width});
+  std::ranges::fill(x.view().span<float>(), 0.5f);
+  Tensor out(DType::kF32, Shape{tokens, shape.outputs});
+  std::vector<int32_t> offsets = {0, static_cast<int32_t>(tokens)};
+  Routing routing;
+  routing.held = {0, 1};
+  routing.offsets = offsets;
+  int64_t copy = 0;
+  for (auto _ : state) {
+    const std::byte* data = setting.ring->view().data + copy * matrix_bytes;
+    const Shape matrix =
+        input_major ? Shape{shape.width, shape.outputs} : Shape{shape.outputs, shape.width};
+    const ExpertMatrix expert{
+        .values = ConstTensorView(data, dtype, matrix), .scales = {}, .input_major = input_major};
+    setting.ops->ExpertLinear(x.view(), {&expert, 1}, routing, nullptr, out.view());
+    copy = (copy + 1) % copies;
+  }
+  Report(state, setting, matrix_bytes, tokens * shape.outputs * shape.width);
+}
+
+void RegisterExperts(const Setting& setting) {
+  constexpr MatrixShape kExpertShapes[] = {{"maverick_gate", 8192, 5120},
+                                           {"maverick_down", 5120, 8192}};
+  for (const MatrixShape& shape : kExpertShapes) {
+    for (const DType dtype : {DType::kBF16, DType::kF8E4M3}) {
+      for (const bool input_major : {false, true}) {
+        for (const int64_t tokens : {1, 4, 8, 64}) {
+          const std::string name =
+              std::string("ExpertLinear/") + shape.name + "/" + std::string(Name(dtype)) +
+              (input_major ? "/input_major/" : "/output_major/") + std::to_string(tokens);
+          benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+            RunExpert(state, setting, dtype, shape, tokens, input_major);
+          })->UseRealTime();
+        }
+      }
+    }
+  }
 }
 
 void RegisterAll(const Setting& setting) {
@@ -127,6 +179,7 @@ int Main(int argc, char** argv) {
                threads, setting.limits.read_bytes_per_second * 1e-9,
                setting.limits.flops_per_second * 1e-9);
   RegisterAll(setting);
+  RegisterExperts(setting);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -209,11 +209,16 @@ class CpuOps final : public Ops {
     TRI_CHECK_LE(width, args.x.columns());
     TRI_CHECK_LE(width + args.w_offset, flipped ? args.w.rows() : args.w.columns());
     TRI_CHECK(args.scales.empty() || args.scales.columns() == outputs);
-    // A task is eight rows, which is what the kernels multiply at a time.
-    const int64_t tasks = (outputs + 7) / 8;
+    // A task is eight rows, which is what the kernels multiply at a time, or whole cache lines of
+    // an input-major matrix.
+    const int64_t task_outputs = flipped ? 64 : 8;
+    const int64_t tasks = (outputs + task_outputs - 1) / task_outputs;
     const int64_t at_once = TasksAtOnce(tasks, outputs * tokens * width);
+    const auto kernel = flipped && tokens <= cpu::kMaxInputMajorTokens ? kernels_.linear_input_major
+                                                                       : kernels_.linear;
     ForEachTask(tasks, at_once, [&](Range taken, cpu::Scratch& scratch) {
-      kernels_.linear(args, {taken.begin * 8, std::min(taken.end * 8, outputs)}, scratch);
+      kernel(args, {taken.begin * task_outputs, std::min(taken.end * task_outputs, outputs)},
+             scratch);
     });
   }
 

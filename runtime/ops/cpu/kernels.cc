@@ -7,10 +7,10 @@
 
 namespace trireme::cpu {
 
-#define TRI_KERNEL_TABLE(target)                                                       \
-  KernelTable {                                                                        \
-    target::Linear, target::Attention, target::StoreKv, target::RmsNorm, target::Rope, \
-        target::SiluMul, target::Add, target::Embed                                    \
+#define TRI_KERNEL_TABLE(target)                                                                   \
+  KernelTable {                                                                                    \
+    target::Linear, target::LinearInputMajor, target::Attention, target::StoreKv, target::RmsNorm, \
+        target::Rope, target::SiluMul, target::Add, target::Embed                                  \
   }
 
 std::vector<Target> SupportedTargets() {

@@ -88,8 +88,13 @@ struct EmbedArgs {
   TensorView out;
 };
 
+// Tokens up to which reading an input-major matrix as it lies beats transposing panels of it.
+inline constexpr int64_t kMaxInputMajorTokens = 16;
+
 struct KernelTable {
   void (*linear)(const LinearArgs& args, Range outputs, Scratch& scratch);
+  // For at most kMaxInputMajorTokens.
+  void (*linear_input_major)(const LinearArgs& args, Range outputs, Scratch& scratch);
   void (*attention)(const AttentionArgs& args, const AttentionTile& tile, Scratch& scratch);
   void (*store_kv)(const StoreKvArgs& args, Range tokens);
   void (*rms_norm)(const NormArgs& args, Range tokens);
@@ -102,6 +107,7 @@ struct KernelTable {
 #define TRI_DECLARE_KERNELS(target)                                                       \
   namespace target {                                                                      \
   void Linear(const LinearArgs& args, Range outputs, Scratch& scratch);                   \
+  void LinearInputMajor(const LinearArgs& args, Range outputs, Scratch& scratch);         \
   void Attention(const AttentionArgs& args, const AttentionTile& tile, Scratch& scratch); \
   void StoreKv(const StoreKvArgs& args, Range tokens);                                    \
   void RmsNorm(const NormArgs& args, Range tokens);                                       \
