@@ -1,5 +1,7 @@
 // What the CPU backend promises beyond the bits: how it is made, and that it allocates nothing once
 // warm.
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -91,6 +93,40 @@ TEST(CpuOps, AllocatesNothingOnceWarm) {
     step();
     EXPECT_EQ(allocations.load() - before, 0) << backend.name;
   }
+}
+
+// An expert that no token chose may lie in a file that was never read.
+TEST(CpuOps, TouchesNoMemoryOfAnExpertWithoutTokens) {
+  constexpr int64_t kWidth = 64;
+  constexpr int64_t kOutputs = 128;
+  const size_t bytes = kOutputs * kWidth * sizeof(float);
+  void* forbidden = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(forbidden, MAP_FAILED);
+  Sampler sampler(1);
+  Tensor held = sampler.Weights(DType::kF32, kOutputs, kWidth);
+  for (const bool input_major : {false, true}) {
+    const Shape shape = input_major ? Shape{kWidth, kOutputs} : Shape{kOutputs, kWidth};
+    const ConstTensorView idle(static_cast<const std::byte*>(forbidden), DType::kF32, shape);
+    const ExpertMatrix experts[] = {{.values = idle, .scales = {}, .input_major = input_major},
+                                    {.values = std::as_const(held).view().Reshaped(shape),
+                                     .scales = {},
+                                     .input_major = input_major},
+                                    {.values = idle, .scales = {}, .input_major = input_major}};
+    for (const int64_t tokens : {1, 3, 20}) {
+      std::vector<int32_t> offsets = {0, 0, static_cast<int32_t>(tokens),
+                                      static_cast<int32_t>(tokens)};
+      Routing routing;
+      routing.held = {0, 3};
+      routing.offsets = offsets;
+      const std::vector<float> x = sampler.Values(tokens * kWidth);
+      std::vector<float> out(static_cast<size_t>(tokens * kOutputs));
+      for (const Backend& backend : AllCpuBackends()) {
+        backend.ops->ExpertLinear(Matrix(x, tokens, kWidth), experts, routing, nullptr,
+                                  Matrix(out, tokens, kOutputs));
+      }
+    }
+  }
+  munmap(forbidden, bytes);
 }
 
 }  // namespace
