@@ -14,8 +14,8 @@
 #include "parallel/sha256.h"
 #include "parallel/shards/durable_file.h"
 #include "runtime/base/checked_math.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/checkpoint/printable.h"
 #include "runtime/checkpoint/strict_json.h"
 #include "runtime/tensor/dtype.h"
 

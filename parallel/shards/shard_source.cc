@@ -9,8 +9,8 @@
 #include "parallel/sha256.h"
 #include "parallel/shards/manifest.h"
 #include "parallel/shards/shard_layout.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/checkpoint/printable.h"
 
 namespace trireme {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "runtime/base/checked_math.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -115,7 +116,7 @@ absl::Status ReadPair(Reader& reader, const std::string& name, GgufMetadata::Pai
         absl::StrFormat("%s: GGUF metadata key of %d bytes before offset %d; expected 1 to %d",
                         name, pair.key.size(), reader.offset(), GgufMetadata::kMaxKeyBytes));
   }
-  const std::string where = absl::StrFormat("%s: metadata key \"%s\"", name, pair.key);
+  const std::string where = absl::StrFormat("%s: metadata key \"%s\"", name, Printable(pair.key));
   TRI_ASSIGN_OR_RETURN(const uint32_t type, reader.Read<uint32_t>(where));
   pair.type = static_cast<GgufType>(type);
   if (pair.type == GgufType::kArray) {
@@ -188,8 +189,8 @@ absl::Status GgufMetadata::IndexKeys() {
             [this](uint32_t a, uint32_t b) { return pairs_[a].key < pairs_[b].key; });
   for (size_t i = 1; i < by_key_.size(); ++i) {
     if (pairs_[by_key_[i]].key != pairs_[by_key_[i - 1]].key) continue;
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: metadata key \"%s\" occurs twice", name_, pairs_[by_key_[i]].key));
+    return absl::InvalidArgumentError(absl::StrFormat("%s: metadata key \"%s\" occurs twice", name_,
+                                                      Printable(pairs_[by_key_[i]].key)));
   }
   return absl::OkStatus();
 }
@@ -206,7 +207,8 @@ absl::StatusOr<const GgufMetadata::Pair*> GgufMetadata::FindOfKind(std::string_v
                                                                    Kind kind) const {
   const Pair* pair = Find(key);
   if (pair == nullptr) {
-    return absl::NotFoundError(absl::StrFormat("%s has no metadata key \"%s\"", name_, key));
+    return absl::NotFoundError(
+        absl::StrFormat("%s has no metadata key \"%s\"", name_, Printable(key)));
   }
   if ((pair->type == GgufType::kArray) != (kind == Kind::kArray)) {
     return TypeError(*pair, kind == Kind::kArray ? "an array" : "a single value");
@@ -217,7 +219,7 @@ absl::StatusOr<const GgufMetadata::Pair*> GgufMetadata::FindOfKind(std::string_v
 absl::Status GgufMetadata::TypeError(const Pair& pair, std::string_view expected) const {
   const bool array = pair.type == GgufType::kArray;
   return absl::InvalidArgumentError(absl::StrFormat(
-      "%s: metadata key \"%s\" holds %s%s; expected %s", name_, pair.key,
+      "%s: metadata key \"%s\" holds %s%s; expected %s", name_, Printable(pair.key),
       array ? "an array of " : "", GgufTypeName(array ? pair.element_type : pair.type), expected));
 }
 

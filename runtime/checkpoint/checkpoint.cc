@@ -6,10 +6,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/checkpoint/gguf.h"
 #include "runtime/checkpoint/hf_index.h"
-#include "runtime/checkpoint/printable.h"
 #include "runtime/checkpoint/strict_json.h"
 
 namespace trireme {

@@ -13,8 +13,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "runtime/base/checked_math.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/checkpoint/printable.h"
 
 namespace trireme {
 namespace {

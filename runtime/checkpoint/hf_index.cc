@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/checkpoint/printable.h"
 #include "runtime/checkpoint/safetensors.h"
 #include "runtime/checkpoint/strict_json.h"
 

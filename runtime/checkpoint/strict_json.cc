@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_format.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/checkpoint/printable.h"
 
 namespace trireme {
 namespace {

@@ -97,6 +97,26 @@ TEST(GgufMetadata, NamesKeyAndTypesWhenAnotherTypeIsAsked) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("model.gguf has no metadata key")));
 }
 
+// A terminal would obey the escape sequence in a key.
+TEST(GgufMetadata, NamesKeysInPrintableCharactersOnly) {
+  const std::string key = "a\x1b[2Jb\n";
+  const auto names_it = HasSubstr("\"a\\x1b[2Jb\\n\"");
+  const auto kInvalid = absl::StatusCode::kInvalidArgument;
+  GgufBytes unknown(0, 1);
+  unknown.Key(key, static_cast<GgufType>(13)).Add<uint64_t>(0);
+  EXPECT_THAT(unknown.Parse(), StatusIs(kInvalid, names_it));
+  GgufBytes twice(0, 2);
+  twice.Key(key, GgufType::kUint8).Add<uint8_t>(0).Key(key, GgufType::kUint8).Add<uint8_t>(0);
+  EXPECT_THAT(twice.Parse(), StatusIs(kInvalid, names_it));
+  GgufBytes number(0, 1);
+  number.Key(key, GgufType::kUint32).Add<uint32_t>(7);
+  const auto metadata = number.Parse();
+  ASSERT_OK(metadata);
+  EXPECT_THAT(metadata->GetString(key), StatusIs(kInvalid, names_it));
+  EXPECT_THAT(metadata->GetString("\x07"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"\\x07\"")));
+}
+
 TEST(GgufMetadata, RefusesEveryTruncation) {
   const std::string whole = Sample().bytes();
   for (size_t size = 0; size < whole.size(); ++size) {
