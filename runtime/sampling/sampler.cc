@@ -111,7 +111,7 @@ struct Cut {
 };
 
 // Walks tokens from the most likely down to where their mass reaches top_p of the whole.
-Cut FindTopPCut(double top_p, const SamplerScratch& survivors) {
+Cut FindTopPCut(double top_p, SamplerScratch& survivors) {
   std::array<double, kBuckets> buckets{};
   for (const double weight : survivors.weights) buckets[BucketOf(weight)] += weight;
   double total = 0;
@@ -122,19 +122,24 @@ Cut FindTopPCut(double top_p, const SamplerScratch& survivors) {
   size_t bucket = kBuckets - 1;
   while (bucket > 0 && mass + buckets[bucket] < wanted) mass += buckets[bucket--];
 
-  std::vector<Cut> ranked;
+  std::vector<size_t>& ranked = survivors.ranked;
+  ranked.clear();
   for (size_t i = 0; i < survivors.ids.size(); ++i) {
-    if (BucketOf(survivors.weights[i]) != bucket) continue;
-    ranked.push_back({survivors.weights[i], survivors.ids[i]});
+    if (BucketOf(survivors.weights[i]) == bucket) ranked.push_back(i);
   }
-  std::sort(ranked.begin(), ranked.end(), [](const Cut& a, const Cut& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+  // Ids ascend, so the lower index of equals is the lower id.
+  std::sort(ranked.begin(), ranked.end(), [&](size_t a, size_t b) {
+    return survivors.weights[a] != survivors.weights[b]
+               ? survivors.weights[a] > survivors.weights[b]
+               : a < b;
   });
-  for (const Cut& token : ranked) {
-    mass += token.weight;
-    if (mass >= wanted) return token;
+  Cut cut;
+  for (const size_t i : ranked) {
+    mass += survivors.weights[i];
+    cut = {survivors.weights[i], survivors.ids[i]};
+    if (mass >= wanted) break;
   }
-  return ranked.empty() ? Cut{} : ranked.back();
+  return cut;
 }
 
 void ApplyTopP(double top_p, SamplerScratch& survivors) {

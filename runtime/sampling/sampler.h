@@ -37,6 +37,7 @@ struct SamplerScratch {
   std::vector<int32_t> ids;
   std::vector<double> weights;  // [ids] e^((logit - largest logit) / temperature)
   std::vector<float> logits;    // the largest, to find the k-th
+  std::vector<size_t> ranked;   // indices of those among which top_p cuts
 };
 
 // logits: the whole vocabulary, not empty. row.params must be valid, row.target below the

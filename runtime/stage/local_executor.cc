@@ -11,17 +11,17 @@ LocalExecutor::LocalExecutor(std::unique_ptr<Stage> stage) : stage_(std::move(st
 }
 
 absl::Status LocalExecutor::Submit(const StepPlan& plan) {
+  TRI_CHECK(!result_) << "more plans in flight than depth()";
   TRI_RETURN_IF_ERROR(stage_->Begin(plan));
   TRI_RETURN_IF_ERROR(stage_->Forward(collectives_));
-  TRI_ASSIGN_OR_RETURN(StepResult result, stage_->Sample(collectives_));
-  results_.push_back(std::move(result));
+  TRI_ASSIGN_OR_RETURN(result_, stage_->Sample(collectives_));
   return absl::OkStatus();
 }
 
 absl::StatusOr<StepResult> LocalExecutor::Await(Deadline) {
-  TRI_CHECK(!results_.empty()) << "Await without a plan in flight";
-  StepResult result = std::move(results_.front());
-  results_.pop_front();
+  TRI_CHECK(result_.has_value()) << "Await without a plan in flight";
+  StepResult result = *std::move(result_);
+  result_.reset();
   return result;
 }
 

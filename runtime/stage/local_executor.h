@@ -2,8 +2,8 @@
 // Submit.
 #pragma once
 
-#include <deque>
 #include <memory>
+#include <optional>
 
 #include "runtime/ops/collectives.h"
 #include "runtime/stage/stage.h"
@@ -23,7 +23,7 @@ class LocalExecutor final : public Executor {
  private:
   std::unique_ptr<Stage> stage_;
   SoloCollectives collectives_;
-  std::deque<StepResult> results_;
+  std::optional<StepResult> result_;
 };
 
 }  // namespace trireme

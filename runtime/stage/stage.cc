@@ -138,6 +138,7 @@ absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
   result.step = plan_->step;
   LayerContext context = Context(collectives);
   const std::span<const SampleRow> samples = plan_->samples;
+  if (parts_.extent.place.shard == 0) result.samples.reserve(samples.size());
   for (size_t begin = 0; begin < samples.size(); begin += kHeadRows) {
     const auto block = samples.subspan(begin, std::min<size_t>(kHeadRows, samples.size() - begin));
     const auto count = static_cast<int64_t>(block.size());
