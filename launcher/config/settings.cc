@@ -1,6 +1,7 @@
 #include "launcher/config/settings.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -36,16 +37,21 @@ std::string Expected(const FieldDescriptor& field) {
   if (!setting.choices().empty()) return "one of " + absl::StrJoin(setting.choices(), ", ");
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) return "true or false";
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) return "text";
-  std::string expected = "a whole number";
-  if (setting.has_min()) expected += absl::StrFormat(" from %.0f", setting.min());
-  if (setting.has_max()) expected += absl::StrFormat(" to %.0f", setting.max());
+  const bool fraction = field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
+  std::string expected = fraction ? "a number" : "a whole number";
+  // Limits of whole numbers are written out; those of measures may be as small as 1e-9.
+  const auto limit = [&](double value) {
+    return fraction ? absl::StrFormat("%g", value) : absl::StrFormat("%.0f", value);
+  };
+  if (setting.has_min()) expected += " from " + limit(setting.min());
+  if (setting.has_max()) expected += " to " + limit(setting.max());
   return expected;
 }
 
 bool StoreScalar(const std::string& text, const FieldDescriptor& field, Message& message) {
   const Reflection& reflection = *message.GetReflection();
   const v1::Setting& setting = SettingOf(field);
-  const auto in_range = [&](int64_t value) {
+  const auto in_range = [&](auto value) {
     const auto number = static_cast<double>(value);
     return (!setting.has_min() || number >= setting.min()) &&
            (!setting.has_max() || number <= setting.max());
@@ -65,6 +71,14 @@ bool StoreScalar(const std::string& text, const FieldDescriptor& field, Message&
       int64_t value = 0;
       if (!absl::SimpleAtoi(text, &value) || !in_range(value)) return false;
       reflection.SetInt64(&message, &field, value);
+      return true;
+    }
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      double value = 0;
+      if (!absl::SimpleAtod(text, &value) || !std::isfinite(value) || !in_range(value)) {
+        return false;
+      }
+      reflection.SetDouble(&message, &field, value);
       return true;
     }
     case FieldDescriptor::CPPTYPE_STRING: {
@@ -100,6 +114,8 @@ std::string Printed(const Message& message, const FieldDescriptor& field) {
       return std::to_string(reflection.GetInt32(message, &field));
     case FieldDescriptor::CPPTYPE_INT64:
       return std::to_string(reflection.GetInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return absl::StrFormat("%g", reflection.GetDouble(message, &field));
     default:
       return '"' + reflection.GetString(message, &field) + '"';
   }
