@@ -110,6 +110,12 @@ absl::Status CheckWhole(const TensorSpec& spec, const TensorEntry& entry) {
                                                     found.ToString(), expected.ToString()));
 }
 
+int64_t StoredBytes(const TensorSpec& spec, const Slice& slice, DType dtype) {
+  const Shape shape = StoredShape(spec, slice, dtype);
+  const int64_t columns = shape[shape.rank() - 1];
+  return columns == 0 ? 0 : shape.elements() / columns * RowBytes(dtype, columns);
+}
+
 absl::StatusOr<const TensorEntry*> FindChecked(const TensorSource& source, const TensorSpec& spec) {
   const std::string& name = NameIn(source, spec);
   const TensorEntry* entry = name.empty() ? nullptr : source.Find(name);

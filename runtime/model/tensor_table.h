@@ -83,6 +83,9 @@ Range WidenToBlocks(Range columns, DType dtype);
 // The stored shape of a slice of the given dtype (columns widened): what a shard file declares.
 Shape StoredShape(const TensorSpec& spec, const Slice& slice, DType dtype);
 
+// Its bytes, in a shard file and in memory.
+int64_t StoredBytes(const TensorSpec& spec, const Slice& slice, DType dtype);
+
 // Its name in a source.
 const std::string& NameIn(const TensorSource& source, const TensorSpec& spec);
 
