@@ -3,19 +3,20 @@
 namespace trireme {
 namespace {
 
-Tensor Floats(int64_t rows, int64_t width) { return Tensor(DType::kF32, {rows, width}); }
+Tensor Floats(const Shape& shape) { return Tensor(DType::kF32, shape); }
 
 }  // namespace
 
-ExpertBuffers::ExpertBuffers(const ModelConfig& config, const Extent& extent, int64_t rows)
+ExpertBuffers::ExpertBuffers(const ModelConfig& config, const Extent& extent,
+                             const StepScratch& scratch)
     : per_token_(config.experts->per_token), held_(extent.routed_experts) {
-  const int64_t slots = rows * per_token_;
-  logits_ = Floats(rows, config.experts->count);
-  rows_ = Floats(slots, config.hidden);
-  gate_ = Floats(slots, extent.routed_expert.columns.size());
-  up_ = Floats(slots, extent.routed_expert.columns.size());
-  shared_gate_ = Floats(rows, extent.shared_expert.columns.size());
-  shared_up_ = Floats(rows, extent.shared_expert.columns.size());
+  const int64_t slots = scratch.expert_rows[0];
+  logits_ = Floats(scratch.router_logits);
+  rows_ = Floats(scratch.expert_rows);
+  gate_ = Floats(scratch.expert_gate);
+  up_ = Floats(scratch.expert_up);
+  shared_gate_ = Floats(scratch.shared_gate);
+  shared_up_ = Floats(scratch.shared_up);
   chosen_.resize(static_cast<size_t>(slots));
   row_slots_.resize(static_cast<size_t>(slots));
   scores_.resize(static_cast<size_t>(slots));

@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "runtime/model/architecture.h"
+#include "runtime/model/memory_plan.h"
 
 namespace trireme {
 
 class ExpertBuffers {
  public:
   // config.experts must be set.
-  ExpertBuffers(const ModelConfig& config, const Extent& extent, int64_t rows);
+  ExpertBuffers(const ModelConfig& config, const Extent& extent, const StepScratch& scratch);
 
   // For a step of so many rows; `sums` holds rows * (1 + per_token) rows.
   ExpertScratch Scratch(int64_t rows, TensorView sums);

@@ -19,17 +19,16 @@ BatchLimits LimitsOf(const ModelConfig& config, const StageOptions& options) {
           .page_tokens = options.page_tokens};
 }
 
-PagePoolShape PoolShape(const StageParts& parts, const StageOptions& options) {
-  return {.chunked = ChunkedLayers(parts.config, parts.extent),
+MemoryOptions MemoryOf(const StageOptions& options) {
+  return {.kv_dtype = options.kv_dtype,
           .pages = options.pages,
           .chunk_pages = options.chunk_pages,
-          .kv_heads = parts.extent.heads.kv_heads.size(),
           .page_tokens = options.page_tokens,
-          .head_dim = parts.config.head_dim,
-          .dtype = options.kv_dtype};
+          .limits = {.max_step_tokens = options.max_step_tokens,
+                     .max_positions = options.max_positions}};
 }
 
-Tensor Scratch(int64_t rows, int64_t width) { return Tensor(DType::kF32, {rows, width}); }
+Tensor Floats(const Shape& shape) { return Tensor(DType::kF32, shape); }
 
 TensorView First(Tensor& tensor, int64_t rows) { return tensor.view().Rows({0, rows}); }
 
@@ -55,31 +54,27 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
 Stage::Stage(StageParts parts, const StageOptions& options)
     : parts_(std::move(parts)),
       limits_(LimitsOf(parts_.config, options)),
-      pool_(PoolShape(parts_, options)),
+      pool_(PoolShapeOf(parts_.config, parts_.extent, MemoryOf(options))),
       rope_(MakeRopeTable(parts_.architecture->rope_frequencies(parts_.config, parts_.weights),
                           options.max_positions)),
       batch_(limits_) {
-  const int64_t rows = options.max_step_tokens;
-  const int64_t dim = parts_.config.head_dim;
-  const HeadSplit& heads = parts_.extent.heads;
-  hidden_ = Scratch(rows, parts_.config.hidden);
-  normed_ = Scratch(rows, parts_.config.hidden);
-  const int64_t slots = parts_.config.experts ? rows * parts_.config.experts->per_token : 0;
-  partial_ = Scratch(rows + slots, parts_.config.hidden);
-  query_ = Scratch(rows, heads.query_heads.size() * dim);
-  attended_ = Scratch(rows, heads.query_heads.size() * dim);
-  key_ = Scratch(rows, heads.kv_heads.size() * dim);
-  value_ = Scratch(rows, heads.kv_heads.size() * dim);
-  gate_ = Scratch(rows, parts_.extent.mlp.columns.size());
-  up_ = Scratch(rows, parts_.extent.mlp.columns.size());
+  const StepScratch scratch = ScratchOf(parts_.config, parts_.extent, MemoryOf(options).limits);
+  hidden_ = Floats(scratch.hidden);
+  normed_ = Floats(scratch.normed);
+  partial_ = Floats(scratch.partial);
+  query_ = Floats(scratch.query);
+  attended_ = Floats(scratch.attended);
+  key_ = Floats(scratch.key);
+  value_ = Floats(scratch.value);
+  gate_ = Floats(scratch.gate);
+  up_ = Floats(scratch.up);
+  head_rows_ = Floats(scratch.head_rows);
+  shard_logits_ = Floats(scratch.shard_logits);
+  logits_ = Floats(scratch.logits);
   query_scales_ = parts_.architecture->query_scales(parts_.config, options.max_positions);
   if (parts_.config.experts) {
-    experts_ = std::make_unique<ExpertBuffers>(parts_.config, parts_.extent, rows);
+    experts_ = std::make_unique<ExpertBuffers>(parts_.config, parts_.extent, scratch);
   }
-  if (!parts_.extent.last_stage()) return;
-  head_rows_ = Scratch(kHeadRows, parts_.config.hidden);
-  shard_logits_ = Scratch(kHeadRows, parts_.extent.vocabulary.size());
-  logits_ = Scratch(kHeadRows, parts_.config.vocabulary);
 }
 
 LayerContext Stage::Context(Collectives& collectives) {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/kv/page_pool.h"
 #include "runtime/model/architecture.h"
+#include "runtime/model/memory_plan.h"
 #include "runtime/model/rope_table.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/stage/batch.h"
@@ -61,9 +62,6 @@ class Stage {
   Stage(StageParts parts, const StageOptions& options);
   LayerContext Context(Collectives& collectives);
   ExpertScratch Experts(int64_t rows);
-
-  // Rows of logits computed at a time.
-  static constexpr int64_t kHeadRows = 32;
 
   StageParts parts_;
   BatchLimits limits_;
