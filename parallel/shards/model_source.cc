@@ -120,9 +120,6 @@ absl::StatusOr<ModelSource> OpenCheckpointModel(const std::string& path) {
     TRI_RETURN_IF_ERROR(SetArchitecture(model));
   }
   model.table = model.architecture->tensors(model.config);
-  LogForeignTensors(*model.architecture, *checkpoint->tensors);
-  TRI_ASSIGN_OR_RETURN(const std::vector<Companion> companions, CompanionsOf(*checkpoint));
-  model.identity = IdentityOf(DescribeSet(model, companions));
   return model;
 }
 
@@ -208,6 +205,15 @@ absl::StatusOr<std::shared_ptr<const TensorSource>> ModelSource::TensorsOf(int r
 }
 
 absl::StatusOr<ModelSource> OpenModel(const std::string& path) {
+  TRI_ASSIGN_OR_RETURN(ModelSource model, DescribeModel(path));
+  if (model.sharded()) return model;
+  LogForeignTensors(*model.architecture, *model.checkpoint->tensors);
+  TRI_ASSIGN_OR_RETURN(const std::vector<Companion> companions, CompanionsOf(*model.checkpoint));
+  model.identity = IdentityOf(DescribeSet(model, companions));
+  return model;
+}
+
+absl::StatusOr<ModelSource> DescribeModel(const std::string& path) {
   return IsShardDirectory(path) ? OpenShardModel(path) : OpenCheckpointModel(path);
 }
 

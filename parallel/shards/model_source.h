@@ -60,6 +60,10 @@ struct ModelSource {
 // contradicting files; UNIMPLEMENTED for an unknown architecture; DATA_LOSS for damage.
 absl::StatusOr<ModelSource> OpenModel(const std::string& path);
 
+// The same from configuration and headers alone: a checkpoint's `identity`, which takes samples of
+// its weights, stays empty.
+absl::StatusOr<ModelSource> DescribeModel(const std::string& path);
+
 // The axes that a command line gave; nullopt where it was silent.
 struct MeshRequest {
   std::optional<int> pp = std::nullopt;
