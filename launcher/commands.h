@@ -10,6 +10,7 @@ int RunCoordinator(int argc, char** argv);
 int RunDetokenize(int argc, char** argv);
 int RunGenerate(int argc, char** argv);
 int RunPerplexity(int argc, char** argv);
+int RunPlan(int argc, char** argv);
 int RunRender(int argc, char** argv);
 int RunShard(int argc, char** argv);
 int RunServe(int argc, char** argv);

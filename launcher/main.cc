@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"coordinator", RunCoordinator, "the gRPC server that clients and groups dial"},
     {"chat", RunChat, "talk with a served model"},
     {"status", RunStatus, "what a coordinator serves, and whether it is ready"},
+    {"plan", RunPlan, "which mesh for a model on a cluster, from headers alone"},
     {"shard", RunShard, "cut a checkpoint into one file a rank"},
     {"verify", RunVerify, "compare shards with their checksums"},
     {"generate", RunGenerate, "complete prompts, alone or under mpirun"},

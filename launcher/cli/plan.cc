@@ -1,0 +1,174 @@
+// trireme plan: which mesh for a model on a cluster, from headers alone.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "launcher/command_line.h"
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "launcher/group/launch_environment.h"
+#include "launcher/planner/measure.h"
+#include "launcher/planner/plan_report.h"
+#include "launcher/planner/search.h"
+#include "parallel/comm/flight_ring.h"
+#include "parallel/comm/mpi_comm.h"
+#include "runtime/base/status_macros.h"
+
+namespace trireme {
+namespace {
+
+struct PlanFlags {
+  std::string model;
+  std::string cluster;
+  MeshRequest mesh;
+  Workload workload;
+  bool measure = false;
+  std::string save;
+  std::string output = "text";
+  size_t rows = 20;
+};
+
+void AddFlags(CLI::App& app, PlanFlags& flags) {
+  constexpr int64_t kMost = int64_t{1} << 24;
+  Workload& workload = flags.workload;
+  app.add_option("--model", flags.model, "checkpoint directory, GGUF file or shard directory")
+      ->required();
+  app.add_option("--cluster", flags.cluster,
+                 "YAML of the cluster, configs/clusters/*.yaml (default: this machine)");
+  app.add_option("--batch", workload.batch, "sequences of a group")
+      ->check(CLI::Range(int64_t{1}, int64_t{65'536}))
+      ->capture_default_str();
+  app.add_option("--context", workload.context,
+                 "positions of each (default: the model's, at most 4096)")
+      ->check(CLI::Range(int64_t{1}, kMost));
+  app.add_option("--prompt", workload.prompt, "tokens of a prompt (default: half the context)")
+      ->check(CLI::Range(int64_t{1}, kMost));
+  app.add_option("--max-step-tokens", workload.max_step_tokens, "rows in one step")
+      ->check(CLI::Range(int64_t{1}, int64_t{65'536}))
+      ->capture_default_str();
+  app.add_option("--tp", flags.mesh.tp, "only meshes of so many tensor-parallel ranks");
+  app.add_option("--pp", flags.mesh.pp, "only meshes of so many stages");
+  app.add_option("--ep", flags.mesh.ep, "only meshes of so many expert-parallel ranks");
+  app.add_option("--compute", workload.kv_dtype, "native: fp16 KV cache; fp32: fp32 KV cache")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, DType>{{"native", DType::kF16}, {"fp32", DType::kF32}}));
+  app.add_flag("--measure", flags.measure,
+               "measure this machine's constants; under mpirun -n N its links too");
+  app.add_option("--save-cluster", flags.save, "write the constants as YAML for --cluster");
+  app.add_option("--rows", flags.rows, "meshes in the table")->capture_default_str();
+  app.add_option("--output", flags.output)
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.footer(Examples(
+      "trireme plan --model models/maverick --cluster configs/clusters/h200-8.yaml --batch 32",
+      "trireme plan --model model.gguf --tp 2 --pp 1 --output json"));
+}
+
+absl::Status CompleteWorkload(const ModelConfig& config, Workload& workload) {
+  constexpr int64_t kDefaultContext = 4096;
+  // The rotary table of a group that is given no --max-context.
+  constexpr int64_t kDefaultMaxPositions = 131'072;
+  if (workload.context == 0) workload.context = std::min(config.max_positions, kDefaultContext);
+  if (workload.context > config.max_positions) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--context: expected at most the model's %d positions; got %d",
+                        config.max_positions, workload.context));
+  }
+  if (workload.prompt == 0) workload.prompt = std::max<int64_t>(1, workload.context / 2);
+  if (workload.prompt > workload.context) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--prompt: expected at most the context (%d); got %d", workload.context, workload.prompt));
+  }
+  workload.max_positions = std::min(config.max_positions, kDefaultMaxPositions);
+  return absl::OkStatus();
+}
+
+std::vector<DType> DTypesOf(const PlannedModel& model) {
+  std::vector<DType> dtypes;
+  for (size_t i = 0; i < model.types.size(); ++i) {
+    if (!model.types[i] || model.source.table[i].shape.rank() == 1) continue;
+    if (std::ranges::find(dtypes, *model.types[i]) == dtypes.end()) {
+      dtypes.push_back(*model.types[i]);
+    }
+  }
+  return dtypes;
+}
+
+// Replaces constants by measurements; true on the rank that goes on to plan.
+absl::StatusOr<bool> Measure(const PlannedModel& model, ClusterFile& cluster) {
+  constexpr int64_t kTimeoutMs = 60'000;
+  TRI_ASSIGN_OR_RETURN(const bool many, IsOneOfManyRanks(ReadLaunchEnvironment()));
+  if (!many) {
+    TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, DTypesOf(model), cluster));
+    return true;
+  }
+  FlightRing ring;
+  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MpiSession> mpi,
+                       MpiSession::Start({.start_timeout = std::chrono::milliseconds(kTimeoutMs),
+                                          .stuck_exit_code = kExitRankLost,
+                                          .threads_per_rank = 1}));
+  {
+    const std::unique_ptr<Communicator> world = mpi->World(ring);
+    if (mpi->rank() == kLeaderRank) {
+      TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, DTypesOf(model), cluster));
+    }
+    TRI_RETURN_IF_ERROR(world->Barrier(Deadline::AfterMs(kTimeoutMs), "devices measured"));
+    TRI_RETURN_IF_ERROR(MeasureLink(model.source.config, DTypesOf(model).front(), *world, cluster));
+  }
+  const bool leads = mpi->rank() == kLeaderRank;
+  TRI_RETURN_IF_ERROR(mpi->Finish(std::chrono::milliseconds(kTimeoutMs)));
+  return leads;
+}
+
+absl::Status SaveCluster(const ClusterFile& cluster, const std::string& path) {
+  std::ofstream file(path, std::ios::binary);
+  file << ClusterYaml(cluster);
+  file.close();
+  if (file) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrFormat("cannot write %s", path));
+}
+
+absl::StatusOr<int> Plan(PlanFlags& flags) {
+  ClusterFile cluster = ThisMachine();
+  if (!flags.cluster.empty()) {
+    TRI_ASSIGN_OR_RETURN(cluster, LoadClusterConfig(flags.cluster));
+  }
+  TRI_ASSIGN_OR_RETURN(const ModelSource source, DescribeModel(flags.model));
+  TRI_RETURN_IF_ERROR(CompleteWorkload(source.config, flags.workload));
+  TRI_ASSIGN_OR_RETURN(const PlannedModel model, PlanModel(source));
+  if (flags.measure) {
+    TRI_ASSIGN_OR_RETURN(const bool leads, Measure(model, cluster));
+    if (!leads) return kExitOk;
+  }
+  if (!flags.save.empty()) TRI_RETURN_IF_ERROR(SaveCluster(cluster, flags.save));
+  TRI_ASSIGN_OR_RETURN(const PlanResult result,
+                       SearchMeshes(model, Cluster(cluster.config), flags.mesh, flags.workload));
+  const PlanReport report{model, cluster, flags.workload, result};
+  if (flags.output == "json") {
+    absl::PrintF("%s\n", PlanJson(report));
+  } else {
+    absl::PrintF("%s", PlanText(report, flags.rows));
+  }
+  return result.recommended.plan ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+int RunPlan(int argc, char** argv) {
+  CLI::App app(
+      "Plans a mesh: what each rank holds, how long a step takes and what it costs, from headers.",
+      "trireme plan");
+  PlanFlags flags;
+  AddFlags(app, flags);
+  if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
+  const absl::StatusOr<int> code = Plan(flags);
+  return code.ok() ? *code : FailCommand("plan", code.status(), "trireme plan --help");
+}
+
+}  // namespace trireme
