@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Compares what `trireme plan` predicts with what ranks on this machine do: decode step, prefill and peak RSS.
+
+usage: plan_accuracy.py --cluster FILE MODEL[:tp=T,pp=P]... [--context 256] [--repeats 24] [--json FILE]
+
+For each model and mesh `mpirun -n N trireme generate` completes prompts one after another, and the time between its lines is
+taken: of one-token prompts to 32 tokens (32 decode steps), and of --context tokens to one (a prefill). The low eighth of
+each counts, so that other work on the machine disturbs little. A rank's peak RSS is what the kernel tells its parent
+(ru_maxrss) in a run of one prompt of --context tokens and 8 more.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEPS = 8
+# Runs its arguments and writes its rank and peak RSS in KiB to a folder.
+WATCH = ("import os,sys,resource\n"
+         "pid=os.spawnvp(os.P_NOWAIT,sys.argv[2],sys.argv[2:])\n"
+         "status=os.wait4(pid,0)\n"
+         "rank=os.environ.get('OMPI_COMM_WORLD_RANK','0')\n"
+         "open(os.path.join(sys.argv[1],rank),'w').write(str(status[2].ru_maxrss))\n"
+         "sys.exit(os.waitstatus_to_exitcode(status[1]))\n")
+
+
+def low(values):
+    """The lowest eighth's upper end: what other work on the machine disturbed least."""
+    return sorted(values)[len(values) // 8]
+
+
+def parse_case(text):
+    path, _, axes = text.partition(":")
+    mesh = {"pp": 1, "ep": 1, "tp": 1}
+    for axis in filter(None, axes.split(",")):
+        name, _, value = axis.partition("=")
+        mesh[name] = int(value)
+    return path, mesh
+
+
+def mesh_flags(mesh):
+    return [word for axis, size in mesh.items() for word in (f"--{axis}", str(size))]
+
+
+def predict(arguments, path, mesh, context, prompt):
+    command = [arguments.program, "plan", "--model", path, "--cluster", arguments.cluster, "--output", "json", "--batch", "1",
+               "--context", str(context), "--prompt", str(prompt), *mesh_flags(mesh)]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
+    if ran.returncode not in (0, 1):
+        sys.exit(f"plan_accuracy: {' '.join(command)} ended with {ran.returncode}")
+    return next(plan for plan in json.loads(ran.stdout)["meshes"] if plan["mesh"] == mesh)
+
+
+def run(arguments, path, mesh, prompts, folder):
+    """Seconds between the completions of `prompts`, (length, tokens to generate) each, and each rank's peak RSS."""
+    draw = random.Random(1)
+    lines = [json.dumps({"prompt_tokens": [draw.randrange(arguments.vocabulary) for _ in range(length)], "max_tokens": tokens})
+             for length, tokens in prompts]
+    (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "watch.py").write_text(WATCH)
+    positions = max(length + tokens for length, tokens in prompts)
+    ranks = mesh["pp"] * mesh["ep"] * mesh["tp"]
+    command = ["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, str(folder / "watch.py"), str(folder),
+               arguments.program, "generate", "--model", path, *mesh_flags(mesh), "--threads", "1", "--max-sequences", "1",
+               "--ignore-eos", "--kv-positions", str((positions + 31) // 32 * 32), "--prompts-file",
+               str(folder / "prompts.jsonl"), "--output", "json"]
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    seconds = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as job:
+        last = time.perf_counter()
+        for _ in job.stdout:
+            now = time.perf_counter()
+            seconds.append(now - last)
+            last = now
+    if job.returncode != 0 or len(seconds) != len(prompts):
+        sys.exit(f"plan_accuracy: {' '.join(command)} ended with {job.returncode}")
+    return seconds, [int((folder / str(rank)).read_text()) * 1024 for rank in range(ranks)]
+
+
+def measure(arguments, path, mesh, folder):
+    """(what, predicted, measured) of one model and mesh."""
+    at_start = predict(arguments, path, mesh, STEPS // 2, 1)
+    # A prompt of one token is a step like those after it. The first line reads the weights from disk.
+    seconds, _ = run(arguments, path, mesh, [(1, STEPS)] * (arguments.repeats + 1), folder)
+    yield "step ms", at_start["decode"]["total_s"] * 1e3, low(seconds[1:]) / STEPS * 1e3
+    whole = predict(arguments, path, mesh, arguments.context + STEPS, arguments.context)
+    seconds, _ = run(arguments, path, mesh, [(arguments.context, 1)] * 5, folder)
+    yield "prompt ms", whole["prefill"]["total_s"] * 1e3, low(seconds[1:]) * 1e3
+    _, resident = run(arguments, path, mesh, [(arguments.context, STEPS)], folder)
+    for rank, peak in enumerate(resident):
+        yield f"rss {rank} MB", whole["per_rank"][rank]["resident_bytes"] / 1e6, peak / 1e6
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("cases", nargs="+", metavar="MODEL[:tp=T,pp=P]")
+    parser.add_argument("--program", default=str(ROOT / "build/release/trireme"))
+    parser.add_argument("--cluster", required=True)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=64)
+    parser.add_argument("--vocabulary", type=int, default=49152, help="token ids are drawn below it")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the rows there")
+    arguments = parser.parse_args()
+    rows = []
+    print(f"{'model':<24} {'mesh':<10} {'':>9} {'predicted':>10} {'measured':>10} {'ratio':>6}")
+    for text in arguments.cases:
+        path, mesh = parse_case(text)
+        name = pathlib.Path(path).stem[:24]
+        label = f"pp{mesh['pp']} tp{mesh['tp']}" + (f" ep{mesh['ep']}" if mesh["ep"] > 1 else "")
+        with tempfile.TemporaryDirectory() as folder:
+            for what, predicted, measured in measure(arguments, path, mesh, pathlib.Path(folder)):
+                print(f"{name:<24} {label:<10} {what:>9} {predicted:10.2f} {measured:10.2f} {predicted / measured:6.2f}", flush=True)
+                rows.append({"model": name, "mesh": mesh, "what": what, "predicted": predicted, "measured": measured})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
