@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_format.h"
 #include "launcher/exit_codes.h"
+#include "launcher/group/available_memory.h"
 #include "launcher/group/launch_environment.h"
 #include "parallel/comm/flight_ring.h"
 #include "parallel/comm/mpi_comm.h"
@@ -21,6 +22,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
+#include "runtime/model/memory_plan.h"
 #include "runtime/stage/local_executor.h"
 #include "runtime/stage/stage.h"
 
@@ -48,30 +50,30 @@ DType KvDType(Compute compute) { return compute == Compute::kFp32 ? DType::kF32 
 
 int64_t PagesFor(int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
 
-// Pages of chunked layers that let every set of sequences run that fits `pages` of the others.
-int64_t ChunkPages(const GroupOptions& options, const ModelConfig& config, int64_t pages) {
-  const int64_t chunk = std::min(AttentionChunk(config), MaxPositions(options, config));
-  return std::min(pages, options.max_sequences * PagesFor(chunk));
+MemoryOptions MemoryOf(const GroupOptions& options, const ModelConfig& config, int64_t pages) {
+  MemoryOptions memory{.kv_dtype = KvDType(options.compute),
+                       .pages = pages,
+                       .page_tokens = kPageTokens,
+                       .limits = {.max_step_tokens = options.max_step_tokens,
+                                  .max_positions = MaxPositions(options, config)}};
+  memory.chunk_pages = ChunkPagesFor(config, options.max_sequences, memory);
+  return memory;
 }
 
 // Pages that this rank would give the KV cache: what the flags ask for, or as many as every
-// sequence at full length could use, within a quarter of the machine's memory shared with its other
-// ranks.
-int64_t PagesOf(const GroupOptions& options, const ModelConfig& config, const Extent& extent) {
+// sequence at full length could use, within a quarter of the machine's memory and what weights and
+// scratch leave of it, shared with its other ranks.
+int64_t PagesOf(const GroupOptions& options, const StageParts& parts) {
   if (options.kv_positions > 0) return PagesFor(options.kv_positions);
-  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / LocalRanks();
+  const int64_t available = AvailableMemory() / LocalRanks();
   const auto fits = [&](int64_t pages) {
-    const PagePoolShape shape{.chunked = ChunkedLayers(config, extent),
-                              .pages = pages,
-                              .chunk_pages = ChunkPages(options, config, pages),
-                              .kv_heads = extent.heads.kv_heads.size(),
-                              .page_tokens = kPageTokens,
-                              .head_dim = config.head_dim,
-                              .dtype = KvDType(options.compute)};
-    return shape.bytes() <= memory / 4 / LocalRanks();
+    const MemoryPlan plan = PlanMemory(parts.weights.bytes(), parts.config, parts.extent,
+                                       MemoryOf(options, parts.config, pages));
+    return plan.kv <= memory / 4 && (available == 0 || plan.total() <= available);
   };
   int64_t most = 1;
-  int64_t too_many = PagesFor(options.max_sequences * MaxPositions(options, config)) + 1;
+  int64_t too_many = PagesFor(options.max_sequences * MaxPositions(options, parts.config)) + 1;
   while (most + 1 < too_many) {
     const int64_t middle = most + (too_many - most) / 2;
     (fits(middle) ? most : too_many) = middle;
@@ -132,6 +134,19 @@ absl::StatusOr<int64_t> LeastOf(Communicator& world, int64_t mine, Deadline dead
   return least;
 }
 
+// What every rank needs, by rank.
+absl::StatusOr<std::vector<HostedNeed>> NeedsOf(Communicator& world, int64_t mine,
+                                                Deadline deadline) {
+  std::vector<HostedNeed> needs;
+  for (int root = 0; root < world.size(); ++root) {
+    std::array<int64_t, 1> bytes{mine};
+    TRI_RETURN_IF_ERROR(world.Broadcast(root, std::as_writable_bytes(std::span(bytes)), deadline,
+                                        "need of memory"));
+    needs.push_back({.rank = root, .host = world.HostOf(root), .bytes = bytes[0]});
+  }
+  return needs;
+}
+
 // On the watch thread. A rank that is gone cannot be waited for, so the process ends here, and with
 // it the MPI job.
 void EndWithVerdict(const Verdict& verdict) {
@@ -164,6 +179,7 @@ struct GroupSession::State {
 
   absl::Status Join();
   absl::Status Build();
+  absl::Status CheckMemory(const StageParts& parts);
   absl::Status StartWatch();
   absl::Status MakeStage(StageParts parts);
   void MakeEngine();
@@ -191,18 +207,36 @@ absl::Status GroupSession::State::Build() {
   TRI_RETURN_IF_ERROR(check.status());
   model = std::move(check->model);
   mesh = check->mesh;
-  pages = PagesOf(options, model.config, check->parts.extent);
+  pages = PagesOf(options, check->parts);
+  if (world != nullptr) {
+    TRI_ASSIGN_OR_RETURN(pages, LeastOf(*world, pages, Deadline::AfterMs(kTransportTestMs)));
+  }
+  TRI_RETURN_IF_ERROR(CheckMemory(check->parts));
   if (world != nullptr) {
     const Deadline deadline = Deadline::AfterMs(kTransportTestMs);
     const Place place = check->parts.extent.place;
     TRI_ASSIGN_OR_RETURN(stage_comm, world->Split(place.stage, place.shard, deadline));
     TRI_RETURN_IF_ERROR(TestTransport(*world, *stage_comm, deadline));
-    TRI_ASSIGN_OR_RETURN(pages, LeastOf(*world, pages, deadline));
     TRI_RETURN_IF_ERROR(StartWatch());
   }
   TRI_RETURN_IF_ERROR(MakeStage(std::move(check->parts)));
   if (rank == kLeaderRank) MakeEngine();
   return absl::OkStatus();
+}
+
+// Nothing large has been allocated yet: weights are mapped but not read.
+absl::Status GroupSession::State::CheckMemory(const StageParts& parts) {
+  const MemoryPlan plan = PlanMemory(parts.weights.bytes(), parts.config, parts.extent,
+                                     MemoryOf(options, parts.config, pages));
+  const int64_t available = AvailableMemory();
+  if (world == nullptr) {
+    return CheckHostMemory(rank, plan, {{rank, "localhost", plan.total()}}, available);
+  }
+  const Deadline deadline = Deadline::AfterMs(kStartTimeoutMs);
+  TRI_ASSIGN_OR_RETURN(const std::vector<HostedNeed> needs,
+                       NeedsOf(*world, plan.total(), deadline));
+  return AgreeToStart(
+      *world, {.ready = CheckHostMemory(rank, plan, needs, available), .identities = {}}, deadline);
 }
 
 absl::Status GroupSession::State::StartWatch() {
@@ -228,13 +262,13 @@ absl::Status GroupSession::State::StartWatch() {
 absl::Status GroupSession::State::MakeStage(StageParts parts) {
   const int64_t weight_bytes = parts.weights.bytes();
   TRI_ASSIGN_OR_RETURN(
-      stage,
-      Stage::Create(std::move(parts), {.kv_dtype = KvDType(options.compute),
-                                       .pages = pages,
-                                       .chunk_pages = ChunkPages(options, model.config, pages),
-                                       .page_tokens = kPageTokens,
-                                       .max_step_tokens = options.max_step_tokens,
-                                       .max_positions = MaxPositions(options, model.config)}));
+      stage, Stage::Create(std::move(parts),
+                           {.kv_dtype = KvDType(options.compute),
+                            .pages = pages,
+                            .chunk_pages = MemoryOf(options, model.config, pages).chunk_pages,
+                            .page_tokens = kPageTokens,
+                            .max_step_tokens = options.max_step_tokens,
+                            .max_positions = MaxPositions(options, model.config)}));
   LogInfo("rank ready", {{"mesh", mesh.ToString()},
                          {"layers", stage->extent().layers.size()},
                          {"weight_mib", weight_bytes >> 20},
@@ -244,15 +278,16 @@ absl::Status GroupSession::State::MakeStage(StageParts parts) {
 }
 
 void GroupSession::State::MakeEngine() {
-  const EngineOptions engine_options{.vocabulary = model.config.vocabulary,
-                                     .max_positions = MaxPositions(options, model.config),
-                                     .pages = pages,
-                                     .chunk = AttentionChunk(model.config),
-                                     .chunk_pages = ChunkPages(options, model.config, pages),
-                                     .page_tokens = kPageTokens,
-                                     .max_sequences = options.max_sequences,
-                                     .max_step_tokens = options.max_step_tokens,
-                                     .step_timeout_ms = options.step_timeout_ms};
+  const EngineOptions engine_options{
+      .vocabulary = model.config.vocabulary,
+      .max_positions = MaxPositions(options, model.config),
+      .pages = pages,
+      .chunk = AttentionChunk(model.config),
+      .chunk_pages = MemoryOf(options, model.config, pages).chunk_pages,
+      .page_tokens = kPageTokens,
+      .max_sequences = options.max_sequences,
+      .max_step_tokens = options.max_step_tokens,
+      .step_timeout_ms = options.step_timeout_ms};
   std::unique_ptr<Executor> executor;
   if (world == nullptr) {
     executor = std::make_unique<LocalExecutor>(std::move(stage));
