@@ -33,7 +33,8 @@ int64_t MappedSlice(const TensorSpec& spec, const Slice& slice, DType dtype) {
   const int64_t rows = slice.rows.size() * slice.experts.size();
   if (rank == 1 || rows == 0) return held;
   const int64_t row = held / rows;
-  const int64_t stride = RowBytes(dtype, spec.fused ? spec.fused->columns : spec.shape[rank - 1]);
+  // Of a part of a larger tensor, its share of the row: the gaps are other parts, counted there.
+  const int64_t stride = RowBytes(dtype, spec.shape[rank - 1]);
   if (row < stride) return rows * std::min(stride, row + kFaultAround);
   const int64_t whole_rows = spec.shape[rank - 2];
   const int ends = (slice.rows.begin > 0 ? 1 : 0) + (slice.rows.end < whole_rows ? 1 : 0);
