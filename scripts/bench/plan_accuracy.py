@@ -6,7 +6,8 @@ usage: plan_accuracy.py --cluster FILE MODEL[:tp=T,pp=P]... [--context 256] [--r
 For each model and mesh `mpirun -n N trireme generate` completes prompts one after another, and the time between its lines is
 taken: of one-token prompts to 32 tokens (32 decode steps), and of --context tokens to one (a prefill). The low eighth of
 each counts, so that other work on the machine disturbs little. A rank's peak RSS is what the kernel tells its parent
-(ru_maxrss) in a run of one prompt of --context tokens and 8 more.
+(ru_maxrss) in a run of one prompt of --context tokens and 8 more. The last
+column says how many cores other work kept busy: times are worth something only where that is near 0.
 """
 
 import argparse
@@ -21,18 +22,24 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 8
-# Runs its arguments and writes its rank and peak RSS in KiB to a folder.
+# Runs its arguments and writes peak RSS in KiB and CPU seconds to a file named after its rank.
 WATCH = ("import os,sys,resource\n"
          "pid=os.spawnvp(os.P_NOWAIT,sys.argv[2],sys.argv[2:])\n"
          "status=os.wait4(pid,0)\n"
          "rank=os.environ.get('OMPI_COMM_WORLD_RANK','0')\n"
-         "open(os.path.join(sys.argv[1],rank),'w').write(str(status[2].ru_maxrss))\n"
+         "open(os.path.join(sys.argv[1],rank),'w').write(f'{status[2].ru_maxrss} {status[2].ru_utime+status[2].ru_stime}')\n"
          "sys.exit(os.waitstatus_to_exitcode(status[1]))\n")
 
 
 def low(values):
     """The lowest eighth's upper end: what other work on the machine disturbed least."""
     return sorted(values)[len(values) // 8]
+
+
+def busy_seconds():
+    """Of all cores since the machine started."""
+    ticks = [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(ticks[:8]) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def parse_case(text):
@@ -58,7 +65,8 @@ def predict(arguments, path, mesh, context, prompt):
 
 
 def run(arguments, path, mesh, prompts, folder):
-    """Seconds between the completions of `prompts`, (length, tokens to generate) each, and each rank's peak RSS."""
+    """Seconds between the completions of `prompts`, (length, tokens to generate) each; each rank's peak RSS; cores that
+    other work kept busy meanwhile."""
     draw = random.Random(1)
     lines = [json.dumps({"prompt_tokens": [draw.randrange(arguments.vocabulary) for _ in range(length)], "max_tokens": tokens})
              for length, tokens in prompts]
@@ -72,6 +80,7 @@ def run(arguments, path, mesh, prompts, folder):
                str(folder / "prompts.jsonl"), "--output", "json"]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     seconds = []
+    busy, start = busy_seconds(), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as job:
         last = time.perf_counter()
         for _ in job.stdout:
@@ -80,21 +89,24 @@ def run(arguments, path, mesh, prompts, folder):
             last = now
     if job.returncode != 0 or len(seconds) != len(prompts):
         sys.exit(f"plan_accuracy: {' '.join(command)} ended with {job.returncode}")
-    return seconds, [int((folder / str(rank)).read_text()) * 1024 for rank in range(ranks)]
+    busy, wall = busy_seconds() - busy, time.perf_counter() - start
+    resident, own = zip(*((folder / str(rank)).read_text().split() for rank in range(ranks)))
+    others = max(0.0, busy - sum(map(float, own))) / wall
+    return seconds, [int(kib) * 1024 for kib in resident], others
 
 
 def measure(arguments, path, mesh, folder):
-    """(what, predicted, measured) of one model and mesh."""
+    """(what, predicted, measured, cores busy with other work) of one model and mesh."""
     at_start = predict(arguments, path, mesh, STEPS // 2, 1)
     # A prompt of one token is a step like those after it. The first line reads the weights from disk.
-    seconds, _ = run(arguments, path, mesh, [(1, STEPS)] * (arguments.repeats + 1), folder)
-    yield "step ms", at_start["decode"]["total_s"] * 1e3, low(seconds[1:]) / STEPS * 1e3
+    seconds, _, others = run(arguments, path, mesh, [(1, STEPS)] * (arguments.repeats + 1), folder)
+    yield "step ms", at_start["decode"]["total_s"] * 1e3, low(seconds[1:]) / STEPS * 1e3, others
     whole = predict(arguments, path, mesh, arguments.context + STEPS, arguments.context)
-    seconds, _ = run(arguments, path, mesh, [(arguments.context, 1)] * 5, folder)
-    yield "prompt ms", whole["prefill"]["total_s"] * 1e3, low(seconds[1:]) * 1e3
-    _, resident = run(arguments, path, mesh, [(arguments.context, STEPS)], folder)
+    seconds, _, others = run(arguments, path, mesh, [(arguments.context, 1)] * 5, folder)
+    yield "prompt ms", whole["prefill"]["total_s"] * 1e3, low(seconds[1:]) * 1e3, others
+    _, resident, others = run(arguments, path, mesh, [(arguments.context, STEPS)], folder)
     for rank, peak in enumerate(resident):
-        yield f"rss {rank} MB", whole["per_rank"][rank]["resident_bytes"] / 1e6, peak / 1e6
+        yield f"rss {rank} MB", whole["per_rank"][rank]["resident_bytes"] / 1e6, peak / 1e6, others
 
 
 def main():
@@ -108,15 +120,15 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="also write the rows there")
     arguments = parser.parse_args()
     rows = []
-    print(f"{'model':<24} {'mesh':<10} {'':>9} {'predicted':>10} {'measured':>10} {'ratio':>6}")
+    print(f"{'model':<24} {'mesh':<10} {'':>9} {'predicted':>10} {'measured':>10} {'ratio':>6} {'others':>6}")
     for text in arguments.cases:
         path, mesh = parse_case(text)
         name = pathlib.Path(path).stem[:24]
         label = f"pp{mesh['pp']} tp{mesh['tp']}" + (f" ep{mesh['ep']}" if mesh["ep"] > 1 else "")
         with tempfile.TemporaryDirectory() as folder:
-            for what, predicted, measured in measure(arguments, path, mesh, pathlib.Path(folder)):
-                print(f"{name:<24} {label:<10} {what:>9} {predicted:10.2f} {measured:10.2f} {predicted / measured:6.2f}", flush=True)
-                rows.append({"model": name, "mesh": mesh, "what": what, "predicted": predicted, "measured": measured})
+            for what, predicted, measured, others in measure(arguments, path, mesh, pathlib.Path(folder)):
+                print(f"{name:<24} {label:<10} {what:>9} {predicted:10.2f} {measured:10.2f} {predicted / measured:6.2f} {others:6.2f}", flush=True)
+                rows.append({"model": name, "mesh": mesh, "what": what, "predicted": predicted, "measured": measured, "others": others})
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
