@@ -2,12 +2,17 @@
 // the stage after, or, on the last stage, sample. The same code on the leader and on every
 // follower.
 //
+// When a plan asks for expert loads, shard 0 of each stage sends those of all layers so far after
+// its hidden rows, so they reach the sampling rank, and in its result the leader, by the way that
+// the step takes anyway: no rank waits for one that it does not already wait for.
+//
 // World ranks are numbered stage by stage: rank = stage * shards + shard; rank 0 leads.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "parallel/comm/communicator.h"
@@ -43,10 +48,17 @@ class RankStep {
   int sampling_rank() const;
 
  private:
+  // Of the stages before, and of these and this one's; nothing where the plan asks for none.
+  absl::Status RecvLoads(const StepPlan& plan, Deadline deadline);
+  absl::Status SendLoads(const StepPlan& plan, Deadline deadline);
+
   std::unique_ptr<Stage> stage_;
   Communicator& world_;
   Communicator& stage_comm_;
   const int64_t step_timeout_ms_;
+  // Of layers [0, end of this stage) on shard 0 of a model with routed experts, else empty; those
+  // of the stages before are as of the last plan that asked.
+  std::vector<int64_t> loads_;
 };
 
 }  // namespace trireme

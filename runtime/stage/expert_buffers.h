@@ -18,7 +18,7 @@ class ExpertBuffers {
   // For a step of so many rows; `sums` holds rows * (1 + per_token) rows.
   ExpertScratch Scratch(int64_t rows, TensorView sums);
 
-  // Tokens that went to each expert so far: [layers of the stage * experts].
+  // Slots that chose each expert so far, held here or not: [layers of the stage * experts].
   std::span<const int64_t> loads() const { return loads_; }
 
  private:

@@ -152,6 +152,9 @@ absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
     }
   }
   TRI_RETURN_IF_ERROR(parts_.ops->status());
+  if (plan_->report_loads && parts_.extent.place.shard == 0) {
+    result.expert_loads.assign(expert_loads().begin(), expert_loads().end());
+  }
   return result;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +49,12 @@ class Stage {
   const Extent& extent() const { return parts_.extent; }
   const ModelConfig& config() const { return parts_.config; }
 
+  // Slots that chose each expert since the start: [layers of the stage * experts], alike on every
+  // shard; empty for a model without routed experts.
+  std::span<const int64_t> expert_loads() const {
+    return experts_ == nullptr ? std::span<const int64_t>() : experts_->loads();
+  }
+
   // Checks the plan and makes it the current one. The plan must outlive the step.
   absl::Status Begin(const StepPlan& plan);
   // [rows of the plan, hidden]: filled by the caller (from the stage before) unless this is the
@@ -55,7 +62,8 @@ class Stage {
   TensorView hidden();
   // Embeds (first stage) and runs the layers.
   absl::Status Forward(Collectives& collectives);
-  // Last stage only: head, and the sampler on shard 0 (the others return an empty result).
+  // Last stage only: head, and the sampler on shard 0 (the others return an empty result). Where
+  // the plan asks for expert loads, the result has this stage's.
   absl::StatusOr<StepResult> Sample(Collectives& collectives);
 
  private:

@@ -94,6 +94,7 @@ template <typename Visitor, typename Plan>
 void VisitPlan(Visitor& visit, Plan& plan) {
   visit(plan.step);
   visit(plan.stop);
+  visit(plan.report_loads);
   visit(plan.tokens);
   visit(plan.positions);
   visit(plan.span_offsets);
@@ -148,6 +149,7 @@ void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byt
   write(result->step);
   write(static_cast<uint32_t>(result->samples.size()));
   for (const SampledToken& token : result->samples) VisitToken(write, token);
+  write(result->expert_loads);
 }
 
 absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes) {
@@ -166,6 +168,7 @@ absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes) {
   read(result.step);
   result.samples.resize(read.Count(kTokenBytes));
   for (SampledToken& token : result.samples) VisitToken(read, token);
+  read(result.expert_loads);
   if (read.ok() && read.at_end() && code == 0) return result;
   return absl::InvalidArgumentError(
       absl::StrFormat("malformed step result of %d bytes", bytes.size()));

@@ -37,8 +37,9 @@ struct SampleRow {
 };
 
 struct StepPlan {
-  uint64_t step = 0;  // rises by one a plan; 0 is never used
-  bool stop = false;  // an empty plan that ends the followers' loop
+  uint64_t step = 0;          // rises by one a plan; 0 is never used
+  bool stop = false;          // an empty plan that ends the followers' loop
+  bool report_loads = false;  // the result is to carry expert_loads
 
   std::vector<int32_t> tokens;        // [rows]
   std::vector<int32_t> positions;     // [rows] absolute
@@ -67,6 +68,10 @@ struct SampledToken {
 struct StepResult {
   uint64_t step = 0;
   std::vector<SampledToken> samples;
+  // Slots that chose each expert since the start, this step's included: [layers * experts], expert
+  // e of layer l at l * experts + e, zeros on layers without routed experts. Empty unless the plan
+  // asked and the model has routed experts.
+  std::vector<int64_t> expert_loads;
 };
 
 }  // namespace trireme

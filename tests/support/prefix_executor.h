@@ -47,7 +47,7 @@ class PrefixExecutor final : public Executor {
 
   absl::Status Submit(const StepPlan& plan) override {
     if (absl::Status status = before_step_(plan.step); !status.ok()) return status;
-    StepResult result{.step = plan.step, .samples = {}};
+    StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
     size_t sample = 0;
     for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
       const auto page_begin = static_cast<size_t>(plan.page_offsets[span]);

@@ -30,7 +30,7 @@ class CountingExecutor final : public Executor {
 
   absl::Status Submit(const StepPlan& plan) override {
     if (plan.step == fail_at_) return absl::DeadlineExceededError("rank 1 on h2 is late");
-    StepResult result{.step = plan.step, .samples = {}};
+    StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
     for (const SampleRow& sample : plan.samples) {
       SampledToken token;
       token.token = plan.positions[static_cast<size_t>(sample.row)] % 100;

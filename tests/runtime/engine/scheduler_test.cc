@@ -24,7 +24,7 @@ Request MakeRequest(uint64_t id, int prompt, int max_tokens) {
 
 // What a model would answer: a token that depends only on the request, never on the company.
 StepResult Answer(const StepPlan& plan) {
-  StepResult result{.step = plan.step, .samples = {}};
+  StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
   for (const SampleRow& sample : plan.samples) {
     SampledToken token;
     token.token = sample.target >= 0 ? sample.target

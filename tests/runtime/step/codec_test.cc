@@ -22,6 +22,7 @@ StepPlan RandomPlan(std::mt19937& random) {
   StepPlan plan;
   plan.step = random();
   plan.stop = random() % 2 == 0;
+  plan.report_loads = random() % 2 == 0;
   plan.tokens = RandomVector<int32_t>(random, 40);
   plan.positions = RandomVector<int32_t>(random, 40);
   plan.span_offsets = RandomVector<int32_t>(random, 9);
@@ -61,6 +62,7 @@ TEST(Codec, PlansSurviveTheRoundTrip) {
     const std::vector<std::byte> bytes = Encoded(plan);
     const auto decoded = DecodePlan(bytes);
     ASSERT_OK(decoded);
+    EXPECT_EQ(decoded->report_loads, plan.report_loads);
     EXPECT_EQ(decoded->tokens, plan.tokens);
     EXPECT_EQ(decoded->pages, plan.pages);
     EXPECT_EQ(decoded->chunk_page_offsets, plan.chunk_page_offsets);
@@ -103,6 +105,7 @@ TEST(Codec, ResultsAndErrorsSurviveTheRoundTrip) {
                             .top_logprobs = {-0.25F, -1.5F},
                             .logits = {1, 2, 3},
                             .finite = false});
+  result.expert_loads = {0, 1, int64_t{1} << 40};
   std::vector<std::byte> bytes;
   EncodeResult(result, bytes);
   const auto decoded = DecodeResult(bytes);
@@ -112,6 +115,7 @@ TEST(Codec, ResultsAndErrorsSurviveTheRoundTrip) {
   EXPECT_EQ(decoded->samples[0].top_tokens, result.samples[0].top_tokens);
   EXPECT_EQ(decoded->samples[0].logits, result.samples[0].logits);
   EXPECT_FALSE(decoded->samples[0].finite);
+  EXPECT_EQ(decoded->expert_loads, result.expert_loads);
 
   EncodeResult(absl::DeadlineExceededError("rank 3 is late"), bytes);
   EXPECT_THAT(DecodeResult(bytes),
