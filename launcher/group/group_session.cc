@@ -285,6 +285,7 @@ void GroupSession::State::MakeEngine() {
       .chunk = AttentionChunk(model.config),
       .chunk_pages = MemoryOf(options, model.config, pages).chunk_pages,
       .page_tokens = kPageTokens,
+      .experts = model.config.experts ? model.config.experts->count : 0,
       .max_sequences = options.max_sequences,
       .max_step_tokens = options.max_step_tokens,
       .step_timeout_ms = options.step_timeout_ms};

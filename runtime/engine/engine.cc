@@ -81,6 +81,7 @@ class Engine::Loop {
                     .max_sequences = options.max_sequences,
                     .max_step_tokens = options.max_step_tokens}) {
     status_.pages = status_.free_pages = options.pages;
+    status_.experts = options.experts;
     thread_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "engine");
       Run();
@@ -138,7 +139,10 @@ class Engine::Loop {
     while (TakeEvents()) {
       std::optional<StepPlan> plan = scheduler_.Next();
       if (!plan) continue;
+      plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
+      ++steps_since_idle_;
       absl::StatusOr<StepResult> result = RunStep(*plan);
+      if (result.ok() && plan->report_loads) KeepLoads(std::move(result->expert_loads));
       Deliver(result.ok() ? scheduler_.Complete(*result) : Lose(result.status()));
       Publish();
     }
@@ -171,6 +175,7 @@ class Engine::Loop {
     {
       MutexLock lock(mutex_);
       const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0;
+      if (!busy) steps_since_idle_ = 0;
       while (!busy && !stopping_ && arrivals_.empty() && cancels_.empty()) {
         changed_.WaitUntil(mutex_, Deadline::Never());
       }
@@ -206,6 +211,11 @@ class Engine::Loop {
     }
   }
 
+  void KeepLoads(std::vector<int64_t> loads) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    status_.expert_loads = std::move(loads);
+  }
+
   void Publish() ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(mutex_);
     status_.running = scheduler_.running();
@@ -217,6 +227,7 @@ class Engine::Loop {
   const EngineOptions options_;
   const std::unique_ptr<Executor> executor_;  // engine thread only
   Scheduler scheduler_;                       // engine thread only
+  uint64_t steps_since_idle_ = 0;             // engine thread only
   mutable Mutex mutex_;
   CondVar changed_;  // an arrival, a cancellation, or stopping_
   std::vector<Request> arrivals_ ABSL_GUARDED_BY(mutex_);

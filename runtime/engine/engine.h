@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "runtime/engine/request.h"
@@ -24,11 +25,16 @@ struct EngineOptions {
   int64_t chunk = 0;          // of attention; 0: the model has no chunked layers
   int64_t chunk_pages = 0;    // of chunked layers, which keep only a sequence's current chunk
   int64_t page_tokens = 32;
+  int64_t experts = 0;            // routed experts of a layer; 0: the model has none
   int64_t max_sequences = 64;     // in one step
   int64_t max_step_tokens = 256;  // rows in one step: prefill is cut into pieces of at most this
   int64_t max_waiting = 1024;     // requests queued beyond those running; more are refused
   int64_t step_timeout_ms = 30'000;
 };
+
+// Of a model with routed experts, the loads are asked for with one plan in so many, and with the
+// first one after an idle time: often enough to watch, too seldom to cost anything (tens of KB).
+inline constexpr uint64_t kStepsBetweenLoads = 16;
 
 // The longest sequence that an empty cache can hold.
 int64_t KvPositions(const EngineOptions& options);
@@ -39,6 +45,9 @@ struct EngineStatus {
   int64_t free_pages = 0;
   int64_t pages = 0;
   uint64_t steps = 0;
+  // Of the model, and StepResult::expert_loads as last reported; empty before the first report.
+  int64_t experts = 0;
+  std::vector<int64_t> expert_loads;
   // Not OK once the executor has failed: the group is lost, every request was ended with this
   // error.
   absl::Status health;

@@ -98,16 +98,16 @@ class Events {
   size_t left_ ABSL_GUARDED_BY(mutex_);
 };
 
-absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunLeader(const MeshRun& run,
-                                                               std::unique_ptr<Stage> stage,
-                                                               const GroupLinks& links,
-                                                               std::vector<Request> requests) {
-  const EngineOptions options{.vocabulary = stage->config().vocabulary,
+absl::StatusOr<MeshOutcome> RunLeader(const MeshRun& run, std::unique_ptr<Stage> stage,
+                                      const GroupLinks& links, std::vector<Request> requests) {
+  const ModelConfig& config = stage->config();
+  const EngineOptions options{.vocabulary = config.vocabulary,
                               .max_positions = run.positions,
                               .pages = PagesOf(run),
-                              .chunk = AttentionChunk(stage->config()),
+                              .chunk = AttentionChunk(config),
                               .chunk_pages = PagesOf(run),
                               .page_tokens = run.page_tokens,
+                              .experts = config.experts ? config.experts->count : 0,
                               .max_step_tokens = run.max_step_tokens};
   Events events(requests.size());
   Engine engine(options, std::make_unique<GroupExecutor>(std::move(stage), links));
@@ -115,13 +115,15 @@ absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunLeader(const MeshRun& ru
     requests[i].id = i + 1;
     TRI_RETURN_IF_ERROR(engine.Submit(std::move(requests[i]), events.SinkOf(i)));
   }
-  return events.Wait();
+  MeshOutcome outcome;
+  TRI_ASSIGN_OR_RETURN(outcome.events, events.Wait());
+  outcome.status = engine.status();
+  return outcome;
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& run,
-                                                               std::vector<Request> requests) {
+absl::StatusOr<MeshOutcome> RunMesh(const MeshRun& run, std::vector<Request> requests) {
   const int ranks = run.stages * run.shards;
   std::vector<std::unique_ptr<Stage>> stages;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -135,13 +137,19 @@ absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& ru
       TRI_CHECK_OK(RunFollower(std::move(stages[static_cast<size_t>(rank)]), self.links()));
     });
   }
-  absl::StatusOr<std::vector<std::vector<TokenEvent>>> events;
+  absl::StatusOr<MeshOutcome> outcome;
   {
     const Rank leader(group, run, 0);
-    events = RunLeader(run, std::move(stages[0]), leader.links(), std::move(requests));
+    outcome = RunLeader(run, std::move(stages[0]), leader.links(), std::move(requests));
   }
   for (std::thread& follower : followers) follower.join();
-  return events;
+  return outcome;
+}
+
+absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& run,
+                                                               std::vector<Request> requests) {
+  TRI_ASSIGN_OR_RETURN(MeshOutcome outcome, RunMesh(run, std::move(requests)));
+  return std::move(outcome.events);
 }
 
 }  // namespace trireme

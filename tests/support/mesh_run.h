@@ -24,7 +24,14 @@ struct MeshRun {
   std::string cpu_target;
 };
 
-// All events of each request, in the order of `requests`; they are submitted together.
+struct MeshOutcome {
+  std::vector<std::vector<TokenEvent>> events;  // of each request, in the order of `requests`
+  EngineStatus status;                          // when the last had ended
+};
+
+// The requests are submitted together.
+absl::StatusOr<MeshOutcome> RunMesh(const MeshRun& run, std::vector<Request> requests);
+// Its events alone.
 absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& run,
                                                                std::vector<Request> requests);
 

@@ -23,7 +23,7 @@ constexpr EngineOptions kOptions{.vocabulary = 200,
                                  .max_step_tokens = 8,
                                  .max_waiting = 2};
 
-// Answers position % 100; fails at a given step; can be held at a step until released.
+// Answers position % 100, and the step where it is asked for expert loads; fails at a given step.
 class CountingExecutor final : public Executor {
  public:
   explicit CountingExecutor(uint64_t fail_at = 0) : fail_at_(fail_at) {}
@@ -36,6 +36,7 @@ class CountingExecutor final : public Executor {
       token.token = plan.positions[static_cast<size_t>(sample.row)] % 100;
       result.samples.push_back(token);
     }
+    if (plan.report_loads) result.expert_loads = {0, static_cast<int64_t>(plan.step)};
     results_.push_back(std::move(result));
     return absl::OkStatus();
   }
@@ -164,6 +165,33 @@ TEST(Engine, StopEndsWhatRunsExactlyOnce) {
   EXPECT_EQ(collector.ends(), 1);
   EXPECT_THAT(engine.Submit(MakeRequest(2, {1}, 1), collector.Sink()),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+}
+
+TEST(Engine, AsksForExpertLoadsAfterIdleTimesAndEverySoManySteps) {
+  EngineOptions options = kOptions;
+  options.experts = 2;
+  Engine engine(options, std::make_unique<CountingExecutor>());
+  EXPECT_EQ(engine.status().experts, 2);
+  EXPECT_TRUE(engine.status().expert_loads.empty());
+  uint64_t id = 0;
+  const auto loads_after = [&](int steps) {
+    Collector collector;
+    EXPECT_OK(engine.Submit(MakeRequest(++id, {1}, steps), collector.Sink()));
+    EXPECT_TRUE(collector.WaitForEnd());
+    return engine.status().expert_loads;
+  };
+  EXPECT_EQ(loads_after(5), (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(loads_after(16), (std::vector<int64_t>{0, 6}));
+  EXPECT_EQ(loads_after(17), (std::vector<int64_t>{0, 38}));
+  EXPECT_EQ(loads_after(40), (std::vector<int64_t>{0, 71}));
+}
+
+TEST(Engine, AsksForNoLoadsOfAModelWithoutExperts) {
+  Engine engine(kOptions, std::make_unique<CountingExecutor>());
+  Collector collector;
+  ASSERT_OK(engine.Submit(MakeRequest(1, {1}, 40), collector.Sink()));
+  ASSERT_TRUE(collector.WaitForEnd());
+  EXPECT_TRUE(engine.status().expert_loads.empty());
 }
 
 TEST(Engine, CancelEndsARunningRequest) {
