@@ -9,6 +9,32 @@
 #include "launcher/exit_codes.h"
 
 namespace trireme {
+namespace {
+
+// 1234567 as "1,234,567".
+std::string WithCommas(int64_t count) {
+  std::string digits = absl::StrFormat("%d", count);
+  for (size_t left = digits.size(); left > 3;) {
+    left -= 3;
+    digits.insert(left, ",");
+  }
+  return digits;
+}
+
+void PrintHottestExperts(const v1::Group& group) {
+  std::string line;
+  for (const v1::HotExpert& expert : group.hottest_experts()) {
+    if (expert.layer_tokens() <= 0) continue;
+    line += absl::StrFormat(
+        "%s layer %d expert %d %.1f %% of %s tokens", line.empty() ? "" : ",", expert.layer(),
+        expert.expert(),
+        100.0 * static_cast<double>(expert.tokens()) / static_cast<double>(expert.layer_tokens()),
+        WithCommas(expert.layer_tokens()));
+  }
+  if (!line.empty()) absl::PrintF("    hottest experts:%s\n", line);
+}
+
+}  // namespace
 
 int RunStatus(int argc, char** argv) {
   CLI::App app("Says what a coordinator serves; exits 0 when a group is ready, 1 when none is.",
@@ -34,6 +60,7 @@ int RunStatus(int argc, char** argv) {
       absl::PrintF("  group %s: %s, %d ranks, %d running, %d waiting, %d steps, incarnation %d\n",
                    group.name(), group.ready() ? "ready" : "not ready", group.ranks(),
                    group.running(), group.waiting(), group.steps(), group.incarnation());
+      PrintHottestExperts(group);
     }
   }
   absl::PrintF("%s\n", ready ? "ready" : "not ready: no worker group is");

@@ -10,6 +10,7 @@ namespace trireme {
 namespace {
 
 constexpr size_t kMaxGroupNameBytes = 64;
+constexpr int kMaxHottestExperts = 64;
 
 absl::Status CheckHello(const v1::Hello& hello) {
   if (hello.group().empty() || hello.group().size() > kMaxGroupNameBytes) {
@@ -90,6 +91,10 @@ void GroupRegistry::Heartbeat(uint64_t incarnation, const v1::Heartbeat& heartbe
   }
   group.last_heartbeat = now;
   group.latest = heartbeat;
+  auto& hottest = *group.latest.mutable_hottest_experts();
+  if (hottest.size() > kMaxHottestExperts) {
+    hottest.DeleteSubrange(kMaxHottestExperts, hottest.size() - kMaxHottestExperts);
+  }
 }
 
 bool GroupRegistry::Ready(const Group& group, TimePoint now) const {
@@ -129,7 +134,9 @@ std::vector<GroupSnapshot> GroupRegistry::Snapshots(TimePoint now) const {
                          .ranks = group.hello.hosts_size(),
                          .steps = group.latest.steps(),
                          .running = group.latest.running(),
-                         .waiting = group.latest.waiting()});
+                         .waiting = group.latest.waiting(),
+                         .hottest_experts = {group.latest.hottest_experts().begin(),
+                                             group.latest.hottest_experts().end()}});
   }
   return snapshots;
 }

@@ -52,6 +52,7 @@ struct GroupSnapshot {
   uint64_t steps = 0;
   int64_t running = 0;
   int64_t waiting = 0;
+  std::vector<v1::HotExpert> hottest_experts;  // largest share first
 };
 
 class GroupRegistry {

@@ -6,12 +6,15 @@
 #include <thread>
 #include <utility>
 
+#include "launcher/link/hottest_experts.h"
 #include "runtime/base/log.h"
 
 namespace trireme {
 namespace {
 
 constexpr size_t kMaxUpdatesPerMessage = 1024;
+// As many as people read.
+constexpr size_t kHottestExperts = 8;
 // What a coordinator gets to close the stream after Goodbye.
 constexpr std::chrono::milliseconds kGoodbyeGrace{1'000};
 
@@ -255,6 +258,8 @@ bool Session::WriteHeartbeat(const EngineStatus& status) {
   heartbeat->set_waiting(status.waiting);
   heartbeat->set_free_pages(status.free_pages);
   heartbeat->set_pages(status.pages);
+  const auto hottest = HottestExperts(status.expert_loads, status.experts, kHottestExperts);
+  heartbeat->mutable_hottest_experts()->Add(hottest.begin(), hottest.end());
   return link_->Write(message);
 }
 

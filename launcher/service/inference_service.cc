@@ -306,6 +306,8 @@ grpc::ServerUnaryReactor* InferenceService::Models(grpc::CallbackServerContext* 
     group->set_running(snapshot.running);
     group->set_waiting(snapshot.waiting);
     group->set_steps(snapshot.steps);
+    group->mutable_hottest_experts()->Add(snapshot.hottest_experts.begin(),
+                                          snapshot.hottest_experts.end());
   }
   return Answer(*context, absl::OkStatus());
 }

@@ -1,6 +1,7 @@
 // An Executor whose next token is a hash of all tokens before it, so that a lost, repeated or
 // misplaced token changes everything after. Like a real one it keeps what it has seen only in
-// pages, so a plan with wrong pages shows too.
+// pages, so a plan with wrong pages shows too. With experts, it has two layers: on the second a
+// token chooses the expert of its id modulo their number.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,10 @@ class PrefixExecutor final : public Executor {
 
   PrefixExecutor(
       int64_t vocabulary, int64_t pages, int64_t page_tokens,
-      BeforeStep before_step = [](uint64_t) { return absl::OkStatus(); })
-      : vocabulary_(vocabulary),
+      BeforeStep before_step = [](uint64_t) { return absl::OkStatus(); }, int64_t experts = 0)
+      : experts_(experts),
+        loads_(static_cast<size_t>(2 * experts)),
+        vocabulary_(vocabulary),
         page_tokens_(page_tokens),
         slots_(static_cast<size_t>(pages * page_tokens), -1),
         before_step_(std::move(before_step)) {}
@@ -48,6 +51,12 @@ class PrefixExecutor final : public Executor {
   absl::Status Submit(const StepPlan& plan) override {
     if (absl::Status status = before_step_(plan.step); !status.ok()) return status;
     StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
+    if (experts_ > 0) {
+      for (const int32_t token : plan.tokens) {
+        ++loads_[static_cast<size_t>(experts_ + token % experts_)];
+      }
+    }
+    if (plan.report_loads) result.expert_loads = loads_;
     size_t sample = 0;
     for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
       const auto page_begin = static_cast<size_t>(plan.page_offsets[span]);
@@ -79,6 +88,8 @@ class PrefixExecutor final : public Executor {
   int depth() const override { return 1; }
 
  private:
+  const int64_t experts_;
+  std::vector<int64_t> loads_;  // [2 layers * experts]
   const int64_t vocabulary_;
   const int64_t page_tokens_;
   std::vector<int32_t> slots_;

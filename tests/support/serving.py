@@ -1,4 +1,4 @@
-"""Test cases around a running `trireme serve` of SmolLM2 over two ranks."""
+"""Test cases around a running `trireme serve`, of SmolLM2 over two ranks where a class says nothing else."""
 
 import pathlib
 import shutil
@@ -16,10 +16,15 @@ class ServingTest(trireme.TriremeTest):
         cls.messages, cls.services = trireme.protocol()
         cls.shared = pathlib.Path(tempfile.mkdtemp(prefix="trireme-serve-"))
         cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
-        cls.shards = trireme.shard(trireme.smollm2(), cls.shared / "shards", tp=2)
+        cls.shards = cls.make_shards(cls.shared)
         if cls.shares_processes:
             cls.addClassCleanup(trireme.kill_descendants)
             cls.server = cls.serve(cls.shared)
+
+    @classmethod
+    def make_shards(cls, folder):
+        """Shards of what is served, below `folder`."""
+        return trireme.shard(trireme.smollm2(), folder / "shards", tp=2)
 
     @classmethod
     def serve(cls, folder, more_config=""):

@@ -112,6 +112,20 @@ TEST(GroupRegistryTest, HeartbeatsWithoutStepsAreAHang) {
               HasSubstr("2 requests running"));
 }
 
+TEST(GroupRegistryTest, KeepsTheHottestExpertsOfTheLatestHeartbeatWithinBounds) {
+  GroupRegistry registry(kLiveness, "");
+  const uint64_t group = *registry.Attach(HelloOf("a"), nullptr, kStart);
+  EXPECT_THAT(registry.Snapshots(kStart)[0].hottest_experts, SizeIs(0));
+  v1::Heartbeat heartbeat = Beat(1, 0);
+  for (int i = 0; i < 1'000; ++i) heartbeat.add_hottest_experts()->set_expert(i);
+  registry.Heartbeat(group, heartbeat, kStart);
+  const std::vector<v1::HotExpert> kept = registry.Snapshots(kStart)[0].hottest_experts;
+  ASSERT_THAT(kept, SizeIs(64));
+  EXPECT_EQ(kept[63].expert(), 63);
+  registry.Heartbeat(group, Beat(2, 0), kStart);
+  EXPECT_THAT(registry.Snapshots(kStart)[0].hottest_experts, SizeIs(0));
+}
+
 GroupSnapshot Snapshot(uint64_t incarnation, int64_t assigned, int64_t max_sequences) {
   GroupSnapshot snapshot;
   snapshot.incarnation = incarnation;

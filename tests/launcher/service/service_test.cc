@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "launcher/client/inference_client.h"
+#include "launcher/link/hottest_experts.h"
 #include "launcher/link/leader.h"
 #include "launcher/service/server.h"
 #include "runtime/base/mutex.h"
@@ -28,11 +29,13 @@ using testing::HasSubstr;
 constexpr int64_t kVocabulary = 49'152;
 constexpr int64_t kPages = 64;
 constexpr int64_t kPageTokens = 8;
+constexpr int64_t kExperts = 4;
 constexpr milliseconds kPatience{30'000};
 constexpr EngineOptions kEngine{.vocabulary = kVocabulary,
                                 .max_positions = 256,
                                 .pages = kPages,
                                 .page_tokens = kPageTokens,
+                                .experts = kExperts,
                                 .max_sequences = 4,
                                 .max_step_tokens = 16,
                                 .max_waiting = 4};
@@ -73,7 +76,7 @@ class TestGroup {
       PrefixExecutor::BeforeStep before_step = [](uint64_t) { return absl::OkStatus(); },
       milliseconds heartbeat = milliseconds(50), milliseconds away = milliseconds(10'000))
       : engine_(kEngine, std::make_unique<PrefixExecutor>(kVocabulary, kPages, kPageTokens,
-                                                          std::move(before_step))),
+                                                          std::move(before_step), kExperts)),
         thread_([this, coordinator, name, heartbeat, away](std::stop_token stop) {
           const LeaderOptions options{.coordinator = coordinator,
                                       .group = name,
@@ -303,6 +306,33 @@ TEST_F(ServiceTest, HealthFollowsTheGroups) {
   EXPECT_TRUE(events_.WaitFor(CoordinatorEvent::Kind::kNotServing));
   group = std::make_unique<TestGroup>(server_->address(), "a");
   EXPECT_TRUE(WaitUntilServing());
+}
+
+TEST_F(ServiceTest, ModelsShowTheHottestExperts) {
+  TestGroup group(server_->address(), "a");
+  ASSERT_TRUE(WaitUntilServing());
+  EXPECT_EQ(Generate(Request(40)).tokens.size(), 40u);
+  // The last step that reported is the 33rd: the prompt's, and 32 of a token each.
+  std::vector<int32_t> ran = Expected(32);
+  ran.insert(ran.end(), {5, 6, 7});
+  std::vector<int64_t> loads(2 * kExperts);
+  for (const int32_t token : ran) ++loads[static_cast<size_t>(kExperts + token % kExperts)];
+  const std::vector<v1::HotExpert> expected = HottestExperts(loads, kExperts, 8);
+
+  const Deadline deadline = Deadline::After(kPatience);
+  v1::Group shown;
+  while (shown.hottest_experts_size() == 0 ||
+         shown.hottest_experts(0).layer_tokens() < expected[0].layer_tokens()) {
+    ASSERT_FALSE(deadline.Passed()) << shown.DebugString();
+    const auto models = InferenceClient(server_->address()).Models(deadline);
+    ASSERT_OK(models);
+    shown = models->models(0).groups(0);
+  }
+  ASSERT_EQ(shown.hottest_experts_size(), static_cast<int>(expected.size()));
+  for (int i = 0; i < shown.hottest_experts_size(); ++i) {
+    EXPECT_EQ(shown.hottest_experts(i).DebugString(),
+              expected[static_cast<size_t>(i)].DebugString());
+  }
 }
 
 TEST_F(ServiceTest, TwoGroupsOfOneNameAreNotBothAccepted) {
