@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <sstream>
@@ -178,6 +180,8 @@ absl::StatusOr<PartialFile> PartialFile::Open(Plan plan) {
     TRI_RETURN_IF_ERROR(Rename(path, partial));
   }
   TRI_ASSIGN_OR_RETURN(file.data_, OpenForWriting(partial, O_RDWR));
+  file.direct_ =
+      FileDescriptor(open(partial.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECT));
   TRI_RETURN_IF_ERROR(file.Reserve());
   return file;
 }
@@ -228,8 +232,30 @@ absl::Status PartialFile::Read(uint64_t offset, std::span<std::byte> out) const 
   return ReadAt(data_, PartialPath(plan_.path), offset, out);
 }
 
-absl::Status PartialFile::Write(uint64_t offset, std::span<const std::byte> bytes) {
-  uncommitted_bytes_ += bytes.size();
+absl::Status PartialFile::Write(uint64_t offset, std::span<const std::byte> bytes) const {
+  const uint64_t head = std::min<uint64_t>(-offset % kDirectAlignment, bytes.size());
+  const uint64_t middle = (bytes.size() - head) / kDirectAlignment * kDirectAlignment;
+  const bool aligned =
+      reinterpret_cast<uintptr_t>(bytes.data() + head) % kDirectAlignment == 0 && middle > 0;
+  if (!direct_.open() || !aligned) return WriteCached(offset, bytes);
+  TRI_RETURN_IF_ERROR(WriteCached(offset, bytes.first(head)));
+  const uint64_t done = head + WriteDirectly(offset + head, bytes.subspan(head, middle));
+  return WriteCached(offset + done, bytes.subspan(done));
+}
+
+uint64_t PartialFile::WriteDirectly(uint64_t offset, std::span<const std::byte> bytes) const {
+  uint64_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t written = pwrite(direct_.get(), bytes.data() + done, bytes.size() - done,
+                                   static_cast<off_t>(offset + done));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0 || static_cast<uint64_t>(written) % kDirectAlignment != 0) break;
+    done += static_cast<uint64_t>(written);
+  }
+  return done;
+}
+
+absl::Status PartialFile::WriteCached(uint64_t offset, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t written =
         pwrite(data_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
@@ -241,25 +267,22 @@ absl::Status PartialFile::Write(uint64_t offset, std::span<const std::byte> byte
   return absl::OkStatus();
 }
 
-void PartialFile::NoteChunk(uint64_t offset, const std::string& sha256) {
-  pending_lines_ += absl::StrFormat("%d %s\n", offset, sha256);
+std::string PartialFile::ChunkLine(uint64_t offset, const std::string& sha256) {
+  return absl::StrFormat("%d %s\n", offset, sha256);
 }
 
-absl::Status PartialFile::Commit() {
-  if (uncommitted_bytes_ == 0 && pending_lines_.empty()) return absl::OkStatus();
+absl::Status PartialFile::Commit(std::string_view lines) {
+  if (lines.empty()) return absl::OkStatus();
   if (fdatasync(data_.get()) != 0) return FileError("sync", PartialPath(plan_.path), errno);
   // Written once, read much later: the page cache has better use.
   posix_fadvise(data_.get(), 0, 0, POSIX_FADV_DONTNEED);
   const std::string path = JournalPath(plan_.path);
-  TRI_RETURN_IF_ERROR(WriteAll(journal_, path, pending_lines_));
+  TRI_RETURN_IF_ERROR(WriteAll(journal_, path, lines));
   if (fdatasync(journal_.get()) != 0) return FileError("sync", path, errno);
-  pending_lines_.clear();
-  uncommitted_bytes_ = 0;
   return absl::OkStatus();
 }
 
 absl::Status PartialFile::Finish() {
-  TRI_RETURN_IF_ERROR(Commit());
   if (fsync(data_.get()) != 0) return FileError("sync", PartialPath(plan_.path), errno);
   return Rename(PartialPath(plan_.path), plan_.path);
 }

@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <optional>
 #include <set>
 #include <span>
 #include <system_error>
@@ -15,6 +13,8 @@
 #include "absl/strings/str_format.h"
 #include "parallel/partition.h"
 #include "parallel/sha256.h"
+#include "parallel/shards/copying/slice_copier.h"
+#include "parallel/shards/copying/slice_reader.h"
 #include "parallel/shards/durable_file.h"
 #include "parallel/shards/shard_layout.h"
 #include "parallel/shards/shard_source.h"
@@ -25,75 +25,6 @@ namespace trireme {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kBufferBytes = 4 << 20;
-// A column slice touches every page of the rows it is gathered from: so much source a buffer.
-constexpr uint64_t kSourceSpanBytes = 32 << 20;
-
-// The bytes of a slice in the order in which a shard stores them: row by row, and expert by expert.
-class SliceReader {
- public:
-  SliceReader(const TensorEntry& entry, const SliceLayout& slice)
-      : entry_(entry),
-        region_(slice.region),
-        whole_row_(static_cast<uint64_t>(entry.view.row_stride_bytes)) {
-    if (slice.shape.rank() == 1) {
-      // A vector is one row.
-      first_byte_ = RowBytes(slice.dtype, region_.rows.begin);
-      row_ = static_cast<uint64_t>(RowBytes(slice.dtype, region_.rows.size()));
-      region_.rows = {0, 1};
-      return;
-    }
-    if (slice.shape.rank() == 3) whole_rows_ = entry.view.shape[1];
-    first_byte_ = RowBytes(slice.dtype, region_.columns.begin);
-    row_ = static_cast<uint64_t>(RowBytes(slice.dtype, region_.columns.size()));
-  }
-
-  // How much to ask for at once.
-  uint64_t piece_bytes() const {
-    const uint64_t rows = std::max<uint64_t>(1, kSourceSpanBytes / whole_row_);
-    return std::clamp<uint64_t>(rows * row_, 1, kBufferBytes);
-  }
-
-  // Copies bytes [offset, offset + out.size()) of the slice and lets go of the source's pages.
-  void Read(uint64_t offset, std::span<std::byte> out) const {
-    const std::byte* from = nullptr;
-    const std::byte* begin = nullptr;
-    for (size_t done = 0, part = 0; done < out.size(); done += part) {
-      const uint64_t within = (offset + done) % row_;
-      part = std::min<uint64_t>(row_ - within, out.size() - done);
-      from = RowStart((offset + done) / row_) + within;
-      if (begin == nullptr) begin = from;
-      std::memcpy(out.data() + done, from, part);
-    }
-    const std::byte* end = from + row_;
-    const std::byte* last = entry_.file->bytes().data() + entry_.file->size();
-    DropPagesAround(*entry_.file, begin, static_cast<uint64_t>(std::min(end, last) - begin));
-  }
-
- private:
-  // Of row `row` of the slice.
-  const std::byte* RowStart(uint64_t row) const {
-    const auto rows = static_cast<uint64_t>(region_.rows.size());
-    const int64_t expert = region_.experts.begin + static_cast<int64_t>(row / rows);
-    const int64_t in_expert = region_.rows.begin + static_cast<int64_t>(row % rows);
-    return entry_.view.row(expert * whole_rows_ + in_expert) + first_byte_;
-  }
-
-  const TensorEntry& entry_;
-  Slice region_;
-  uint64_t whole_row_;      // bytes from a row of the source to the next
-  int64_t whole_rows_ = 0;  // rows of an expert in the source
-  int64_t first_byte_ = 0;  // of the slice, in a row of the source
-  uint64_t row_ = 0;        // bytes of a row of the slice
-};
-
-// A rank file while it is written.
-struct OpenRank {
-  const RankLayout* layout = nullptr;
-  PartialFile file;
-  v1::RankFile record;
-};
 
 v1::RankFile RecordOf(const RankLayout& layout, const TensorTable& table,
                       const TensorSource& source, uint64_t chunk_bytes) {
@@ -123,115 +54,6 @@ v1::RankFile RecordOf(const RankLayout& layout, const TensorTable& table,
   }
   return record;
 }
-
-// Copies slices into the open rank files, chunk by chunk.
-class SliceCopier {
- public:
-  SliceCopier(const ModelSource& model, const ShardOptions& options, ShardReport& report)
-      : model_(model), options_(options), report_(report), buffer_(kBufferBytes) {}
-
-  absl::Status CopyAll(std::vector<OpenRank>& ranks) {
-    for (OpenRank& rank : ranks) {
-      progress_.bytes_total += rank.layout->file_bytes;
-      const std::string& header = rank.layout->header;
-      TRI_RETURN_IF_ERROR(
-          rank.file.Write(0, std::as_bytes(std::span(header.data(), header.size()))));
-      progress_.bytes_done += header.size();
-    }
-    // By tensor first: what one rank read is still in the page cache for the next.
-    for (size_t row = 0; row < model_.table.size(); ++row) {
-      for (OpenRank& rank : ranks) {
-        const auto& slices = rank.layout->slices;
-        const auto found = std::find_if(slices.begin(), slices.end(),
-                                        [&](const SliceLayout& s) { return s.row == row; });
-        if (found == slices.end()) continue;
-        TRI_RETURN_IF_ERROR(CopySlice(*found, rank));
-        TRI_RETURN_IF_ERROR(CommitWhenMuch(ranks));
-      }
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  absl::Status CopySlice(const SliceLayout& slice, OpenRank& rank) {
-    TRI_ASSIGN_OR_RETURN(const TensorEntry* entry,
-                         FindChecked(*model_.checkpoint->tensors, model_.table[slice.row]));
-    const SliceReader reader(*entry, slice);
-    v1::SliceRecord* record =
-        rank.record.mutable_slices(static_cast<int>(&slice - rank.layout->slices.data()));
-    for (uint64_t begin = 0; begin < slice.bytes; begin += options_.chunk_bytes) {
-      const Chunk chunk{.in_slice = begin,
-                        .in_file = slice.offset + begin,
-                        .bytes = std::min(options_.chunk_bytes, slice.bytes - begin)};
-      TRI_ASSIGN_OR_RETURN(const bool kept, KeepChunk(chunk, rank));
-      if (!kept) TRI_RETURN_IF_ERROR(CopyChunk(chunk, reader, rank));
-      record->add_chunk_sha256(digest_);
-    }
-    return absl::OkStatus();
-  }
-
-  struct Chunk {
-    uint64_t in_slice = 0;
-    uint64_t in_file = 0;
-    uint64_t bytes = 0;
-  };
-
-  // True when an earlier run wrote the chunk and it is still whole; digest_ is then its checksum.
-  absl::StatusOr<bool> KeepChunk(const Chunk& chunk, OpenRank& rank) {
-    const std::string journaled = rank.file.JournaledDigest(chunk.in_file);
-    if (journaled.empty()) return false;
-    Sha256 hash;
-    for (uint64_t done = 0; done < chunk.bytes;) {
-      const std::span<std::byte> piece =
-          std::span(buffer_).first(std::min(kBufferBytes, chunk.bytes - done));
-      TRI_RETURN_IF_ERROR(rank.file.Read(chunk.in_file + done, piece));
-      hash.Add(piece);
-      done += piece.size();
-    }
-    digest_ = hash.HexDigest();
-    if (digest_ != journaled) return false;
-    report_.bytes_reused += chunk.bytes;
-    Advance(chunk.bytes);
-    return true;
-  }
-
-  absl::Status CopyChunk(const Chunk& chunk, const SliceReader& reader, OpenRank& rank) {
-    Sha256 hash;
-    for (uint64_t done = 0; done < chunk.bytes;) {
-      const std::span<std::byte> piece =
-          std::span(buffer_).first(std::min(reader.piece_bytes(), chunk.bytes - done));
-      reader.Read(chunk.in_slice + done, piece);
-      hash.Add(piece);
-      TRI_RETURN_IF_ERROR(rank.file.Write(chunk.in_file + done, piece));
-      done += piece.size();
-      report_.bytes_copied += piece.size();
-      Advance(piece.size());
-    }
-    digest_ = hash.HexDigest();
-    rank.file.NoteChunk(chunk.in_file, digest_);
-    return absl::OkStatus();
-  }
-
-  absl::Status CommitWhenMuch(std::vector<OpenRank>& ranks) {
-    uint64_t uncommitted = 0;
-    for (const OpenRank& rank : ranks) uncommitted += rank.file.uncommitted_bytes();
-    if (uncommitted < options_.commit_bytes) return absl::OkStatus();
-    for (OpenRank& rank : ranks) TRI_RETURN_IF_ERROR(rank.file.Commit());
-    return absl::OkStatus();
-  }
-
-  void Advance(uint64_t bytes) {
-    progress_.bytes_done += bytes;
-    options_.progress(progress_);
-  }
-
-  const ModelSource& model_;
-  const ShardOptions& options_;
-  ShardReport& report_;
-  ShardProgress progress_;
-  std::vector<std::byte> buffer_;
-  std::string digest_;  // of the last chunk
-};
 
 absl::Status CheckRanks(const ShardOptions& options) {
   for (const int rank : options.ranks) {
@@ -378,8 +200,10 @@ absl::Status WriteRanks(const ModelSource& model, const ShardOptions& options,
          RecordOf(*layout, model.table, *model.checkpoint->tensors, options.chunk_bytes)});
     report.written.push_back(layout->rank);
   }
-  SliceCopier copier(model, options, report);
-  TRI_RETURN_IF_ERROR(copier.CopyAll(ranks));
+  TRI_ASSIGN_OR_RETURN(const SourceFiles files, SourceFiles::Open(*model.checkpoint->tensors));
+  TRI_ASSIGN_OR_RETURN(const std::vector<Chunk> chunks, ChunksOf(model, options, files, ranks));
+  SliceCopier copier(options, report);
+  TRI_RETURN_IF_ERROR(copier.CopyAll(ranks, chunks));
   TRI_RETURN_IF_ERROR(CheckSourceUnchanged(*model.checkpoint->tensors));
   for (OpenRank& rank : ranks) TRI_RETURN_IF_ERROR(rank.file.Finish());
   AddRankFiles(ranks, manifest);

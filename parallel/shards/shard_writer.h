@@ -1,8 +1,8 @@
-// Cuts a checkpoint into one file a rank. It streams: the source is read once, tensor by tensor,
-// through a small buffer into all rank files at once, so that memory does not grow with the
-// checkpoint (INV-SHARD-1: peak resident set under 512 MiB). It may be killed at any point: the
-// same call resumes (durable_file.h says how), and the manifest, written last, is what makes a
-// directory a model.
+// Cuts a checkpoint into one file a rank. It streams: the source is read once, in its own order,
+// by a few threads through small buffers into all rank files at once, so that memory does not grow
+// with the checkpoint (INV-SHARD-1: peak resident set under 512 MiB). It may be killed at any
+// point: the same call resumes (durable_file.h says how), and the manifest, written last, is what
+// makes a directory a model.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,12 @@ struct ShardProgress {
 
 struct ShardOptions {
   Mesh mesh;
-  std::string directory;                        // created where it does not exist
-  std::vector<int> ranks;                       // only these; empty for all
-  uint64_t chunk_bytes = kShardChunkBytes;      // a checksum covers so much of a slice
-  uint64_t commit_bytes = uint64_t{256} << 20;  // at most so much is lost by a kill
+  std::string directory;                    // created where it does not exist
+  std::vector<int> ranks;                   // only these; empty for all
+  uint64_t chunk_bytes = kShardChunkBytes;  // a checksum covers so much of a slice
+  // Synced and journaled when so much was written; a kill loses at most twice as much.
+  uint64_t commit_bytes = uint64_t{256} << 20;
+  int threads = 4;  // that read, hash and write; more than cores, as some wait for the disk
   // Called every few megabytes, on the caller's thread.
   std::function<void(const ShardProgress&)> progress = [](const ShardProgress&) {};
 };

@@ -87,6 +87,7 @@ ShardOptions SmallSteps(const Mesh& mesh, const std::string& directory) {
   options.directory = directory;
   options.chunk_bytes = 10'000;
   options.commit_bytes = 100'000;
+  options.threads = 1;  // so that the caller sees every step
   return options;
 }
 

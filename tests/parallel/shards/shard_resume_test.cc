@@ -86,7 +86,11 @@ TEST_F(ShardResumeTest, SurvivesKillsAtAnyMoment) {
     const std::string directory = scratch_ / ("round" + std::to_string(round));
     for (int kill_number = 0; kill_number < 4; ++kill_number) {
       const pid_t child = fork();
-      if (child == 0) _exit(WriteShards(source_, SmallSteps(kMesh, directory)).ok() ? 0 : 1);
+      if (child == 0) {
+        ShardOptions options = SmallSteps(kMesh, directory);
+        options.threads = 1 + round % 3;
+        _exit(WriteShards(source_, options).ok() ? 0 : 1);
+      }
       std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
       kill(child, SIGKILL);
       if (WasKilled(child)) continue;

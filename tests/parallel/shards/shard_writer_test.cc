@@ -113,6 +113,33 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"llama4-multimodal-wrapper", {.pp = 3, .ep = 2}},
         Case{"llama4-fp8", {.ep = 2, .tp = 2}}));
 
+// Alone, a rank's columns are streamed past the page cache, where the disk can.
+TEST(ShardWriterTest, ARankWrittenAloneAndByManyThreadsHasTheSameBytes) {
+  for (const Case& each :
+       {Case{"llama4-maverick-tiny", {.tp = 4}}, Case{"llama3-tiny-bf16", {.pp = 2, .tp = 4}},
+        Case{"llama3-tiny-gguf-q8_0", {.tp = 8}}}) {
+    SCOPED_TRACE(each.model);
+    const ModelSource source = OpenGolden(each.model);
+    const ScratchDirectory scratch(ScratchDirectory::Medium::kDisk);
+    const int ranks = each.mesh.ranks();
+    ShardOptions options = SmallSteps(each.mesh, scratch / "all");
+    options.commit_bytes = 10 << 20;  // syncs are slow
+    ASSERT_OK(WriteShards(source, options));
+    for (options.ranks = {0}; options.ranks[0] < ranks; ++options.ranks[0]) {
+      const std::string name = RankFileName(options.ranks[0], ranks);
+      options.directory = scratch / ("only " + name);
+      options.threads = 3;
+      ASSERT_OK(WriteShards(source, options));
+      // Not EXPECT_EQ, which would print megabytes.
+      EXPECT_TRUE(ReadFile(JoinPath(options.directory, name)) ==
+                  ReadFile(JoinPath(scratch / "all", name)));
+      const auto verified = VerifyShards(options.directory, {});
+      ASSERT_OK(verified);
+      EXPECT_THAT(verified->damage, IsEmpty());
+    }
+  }
+}
+
 TEST(ShardWriterTest, ManifestTellsTheModel) {
   const ScratchDirectory scratch;
   const ModelSource source = OpenGolden("llama3-tiny-bf16");
