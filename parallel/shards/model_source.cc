@@ -19,16 +19,26 @@ namespace trireme {
 namespace {
 
 constexpr uint64_t kMaxCompanionBytes = 256 << 20;
-// Of the middle of a tensor; and of how many tensors of a file, evenly chosen, so that a large
-// checkpoint on a slow disk still opens in seconds.
+// Of the middle of a tensor; and of how many tensors, evenly chosen, so that a large checkpoint on
+// a slow disk still opens in seconds.
 constexpr uint64_t kSampleBytes = 1024;
-constexpr size_t kMaxSamples = 1024;
+constexpr size_t kMaxSamples = 2048;
 
 // Sorted; config.json is required, the others are copied where they exist.
 constexpr std::array<std::string_view, 9> kHuggingFaceCompanions = {
     "added_tokens.json", "chat_template.jinja",    "chat_template.json",
     "config.json",       "generation_config.json", "special_tokens_map.json",
     "tokenizer.json",    "tokenizer.model",        "tokenizer_config.json"};
+
+// Forgets the mapped pages that hold `bytes` bytes at `data`, and those that the kernel mapped
+// around them.
+void DropPagesAround(const MappedFile& file, const std::byte* data, uint64_t bytes) {
+  // A page fault maps up to 64 KiB of what the page cache holds nearby.
+  constexpr uint64_t kFaultAround = 64 << 10;
+  const auto offset = static_cast<uint64_t>(data - file.bytes().data());
+  const uint64_t begin = offset - std::min(offset, kFaultAround);
+  file.DropPages(begin, offset + bytes + kFaultAround - begin);
+}
 
 void SampleTensor(const TensorEntry& entry, Sha256& hash) {
   const auto bytes = static_cast<uint64_t>(entry.view.bytes());
@@ -38,8 +48,9 @@ void SampleTensor(const TensorEntry& entry, Sha256& hash) {
   DropPagesAround(*entry.file, middle, sampled);
 }
 
+// Of every `stride`-th tensor.
 v1::SourceFile FingerprintFile(const MappedFile& file,
-                               const std::vector<const TensorEntry*>& entries) {
+                               const std::vector<const TensorEntry*>& entries, size_t stride) {
   uint64_t header = file.size();
   for (const TensorEntry* entry : entries) {
     header = std::min(header, static_cast<uint64_t>(entry->view.data - file.bytes().data()));
@@ -49,8 +60,10 @@ v1::SourceFile FingerprintFile(const MappedFile& file,
   hash.Add(header);
   hash.Add(file.bytes().first(header));
   file.DropPages(0, header);
-  const size_t stride = (entries.size() + kMaxSamples - 1) / kMaxSamples;
+  // Each sample would otherwise read megabytes ahead.
+  file.ReadAhead(false);
   for (size_t i = 0; i < entries.size(); i += stride) SampleTensor(*entries[i], hash);
+  file.ReadAhead(true);
   v1::SourceFile described;
   described.set_bytes(file.size());
   described.set_fingerprint(hash.HexDigest());
@@ -67,8 +80,11 @@ std::vector<v1::SourceFile> FingerprintSource(const TensorSource& source) {
     if (of_file.empty()) files.push_back(entry.file.get());
     of_file.push_back(&entry);
   }
+  const size_t stride = (source.entries().size() + kMaxSamples - 1) / kMaxSamples;
   std::vector<v1::SourceFile> described;
-  for (const MappedFile* file : files) described.push_back(FingerprintFile(*file, entries[file]));
+  for (const MappedFile* file : files) {
+    described.push_back(FingerprintFile(*file, entries[file], stride));
+  }
   return described;
 }
 
@@ -268,14 +284,6 @@ v1::ShardSet DescribeSet(const ModelSource& model, const std::vector<Companion>&
     file.set_sha256(Sha256Hex(companion.content));
   }
   return set;
-}
-
-void DropPagesAround(const MappedFile& file, const std::byte* data, uint64_t bytes) {
-  // A page fault maps up to 64 KiB of what the page cache holds nearby.
-  constexpr uint64_t kFaultAround = 64 << 10;
-  const auto offset = static_cast<uint64_t>(data - file.bytes().data());
-  const uint64_t begin = offset - std::min(offset, kFaultAround);
-  file.DropPages(begin, offset + bytes + kFaultAround - begin);
 }
 
 }  // namespace trireme

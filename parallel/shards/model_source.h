@@ -81,8 +81,4 @@ absl::StatusOr<std::vector<Companion>> CompanionsOf(const Checkpoint& checkpoint
 // Everything about a set but its mesh. `model` is a checkpoint with these companions.
 v1::ShardSet DescribeSet(const ModelSource& model, const std::vector<Companion>& companions);
 
-// Forgets the mapped pages that hold `bytes` bytes at `data`, and those that the kernel mapped
-// around them: what keeps a streaming reader's resident set small.
-void DropPagesAround(const MappedFile& file, const std::byte* data, uint64_t bytes);
-
 }  // namespace trireme

@@ -145,6 +145,11 @@ void MappedFile::DropPages(uint64_t offset, uint64_t length) const {
   madvise(const_cast<std::byte*>(data_ + begin), end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::ReadAhead(bool ahead) const {
+  if (data_ == nullptr) return;
+  madvise(const_cast<std::byte*>(data_), size_, ahead ? MADV_NORMAL : MADV_RANDOM);
+}
+
 void InstallMappedFileFaultHandler(int exit_code) {
   fault_exit_code = exit_code;
   struct sigaction action {};

@@ -35,6 +35,10 @@ class MappedFile {
   // keep their resident set small with it).
   void DropPages(uint64_t offset, uint64_t length) const;
 
+  // Whether touching a page may read its neighbours too (up to megabytes, by the machine's
+  // settings), as is the default.
+  void ReadAhead(bool ahead) const;
+
  private:
   MappedFile() = default;
 
