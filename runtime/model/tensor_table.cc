@@ -1,5 +1,7 @@
 #include "runtime/model/tensor_table.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_format.h"
 #include "runtime/base/check.h"
 
@@ -100,14 +102,33 @@ Slice SourceRegion(const TensorSpec& spec, const Slice& slice) {
   return region;
 }
 
+namespace {
+
+// Where one axis alone differs, most likely a configuration of another model lies by the weights.
+std::string WhyShapesDiffer(const Shape& expected, const Shape& found) {
+  int different = 0;
+  int axis = 0;
+  for (int i = 0; i < std::min(expected.rank(), found.rank()); ++i) {
+    if (expected[i] == found[i]) continue;
+    ++different;
+    axis = i;
+  }
+  if (expected.rank() != found.rank() || different != 1) return "";
+  return absl::StrFormat(
+      ": the configuration says %d where the weights have %d; take both from one checkpoint",
+      expected[axis], found[axis]);
+}
+
+}  // namespace
+
 absl::Status CheckWhole(const TensorSpec& spec, const TensorEntry& entry) {
   const Shape expected = WholeShape(spec);
   const Shape& found = entry.view.shape;
   const bool column = expected.rank() == 1 && found == Shape{expected[0], 1};
   if (found == expected || column) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat("%s: tensor %s has shape %s; expected %s",
-                                                    entry.file->path(), entry.name,
-                                                    found.ToString(), expected.ToString()));
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s: tensor %s has shape %s; expected %s%s", entry.file->path(), entry.name,
+                      found.ToString(), expected.ToString(), WhyShapesDiffer(expected, found)));
 }
 
 int64_t StoredBytes(const TensorSpec& spec, const Slice& slice, DType dtype) {
