@@ -12,12 +12,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "parallel/sha256.h"
 #include "parallel/shards/durable_file.h"
 #include "parallel/shards/manifest.h"
 #include "parallel/shards/model_source.h"
 #include "parallel/shards/shard_source.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -43,18 +43,18 @@ struct ChunkCheck {
 class Findings {
  public:
   void Add(Damage damage) {
-    absl::MutexLock lock(&mutex_);
+    const MutexLock lock(mutex_);
     damage_.push_back(std::move(damage));
   }
   std::vector<Damage> Take() {
-    absl::MutexLock lock(&mutex_);
+    const MutexLock lock(mutex_);
     return std::move(damage_);
   }
   void Advance(uint64_t bytes) { bytes_ += bytes; }
   uint64_t bytes() const { return bytes_; }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::vector<Damage> damage_ ABSL_GUARDED_BY(mutex_);
   std::atomic<uint64_t> bytes_{0};
 };
