@@ -15,14 +15,6 @@ constexpr double kGiga = 1e9;
 
 double Gigabytes(int64_t bytes) { return static_cast<double>(bytes) / kGiga; }
 
-// The rank with the least room.
-const RankMemory& Tightest(const MeshPlan& plan) {
-  return *std::max_element(plan.ranks.begin(), plan.ranks.end(),
-                           [](const RankMemory& a, const RankMemory& b) {
-                             return a.total() - a.available < b.total() - b.available;
-                           });
-}
-
 std::string Size(int64_t bytes) {
   const double giga = Gigabytes(bytes);
   return giga >= 100 ? absl::StrFormat("%.0f", giga)
@@ -45,7 +37,7 @@ std::string Verdict(const MeshPlan& plan) {
 }
 
 std::string TableRow(const MeshPlan& plan) {
-  const RankMemory& rank = Tightest(plan);
+  const RankMemory& rank = plan.ranks[plan.tightest_rank()];
   const std::string mesh =
       absl::StrFormat("%d x %d x %d", plan.mesh.pp, plan.mesh.ep, plan.mesh.tp);
   return absl::StrFormat("%-13s %5d %8s %8s %8s %9d %10s %10s %9.1f %8s %s\n", mesh,

@@ -130,30 +130,16 @@ absl::Status CheckRequest(const ModelConfig& config, const MeshRequest& request)
 std::string Milliseconds(double seconds) { return absl::StrFormat("%.2f ms", seconds * 1e3); }
 
 std::string WhyNothingFits(const std::vector<MeshPlan>& plans) {
-  const MeshPlan* closest = nullptr;
-  int64_t least = 0;
-  size_t short_rank = 0;
-  for (const MeshPlan& plan : plans) {
-    int64_t lacking = 0;
-    size_t rank = 0;
-    for (size_t i = 0; i < plan.ranks.size(); ++i) {
-      const int64_t lacks = plan.ranks[i].total() - plan.ranks[i].available;
-      if (lacks > lacking) {
-        lacking = lacks;
-        rank = i;
-      }
-    }
-    if (closest == nullptr || lacking < least) {
-      closest = &plan;
-      least = lacking;
-      short_rank = rank;
-    }
-  }
-  if (closest == nullptr) return "no mesh of these devices divides the model";
+  if (plans.empty()) return "no mesh of these devices divides the model";
+  const auto most_lacking = [](const MeshPlan& plan) {
+    return plan.ranks[plan.tightest_rank()].lacking();
+  };
+  const MeshPlan& closest = *std::ranges::min_element(plans, {}, most_lacking);
   return absl::StrFormat(
       "no mesh fits: nearest is %s, whose rank %d lacks %.2f GB; take more devices, a shorter "
       "context, a smaller batch or fewer bits a weight",
-      closest->mesh.ToString(), short_rank, static_cast<double>(least) / 1e9);
+      closest.mesh.ToString(), closest.tightest_rank(),
+      static_cast<double>(most_lacking(closest)) / 1e9);
 }
 
 Recommendation Recommend(const std::vector<MeshPlan>& plans) {
@@ -189,6 +175,11 @@ Recommendation Recommend(const std::vector<MeshPlan>& plans) {
 
 }  // namespace
 
+size_t MeshPlan::tightest_rank() const {
+  const auto tightest = std::ranges::max_element(ranks, {}, &RankMemory::lacking);
+  return static_cast<size_t>(tightest - ranks.begin());
+}
+
 double MeshPlan::tokens_per_second() const { return static_cast<double>(batch) / decode.total(); }
 
 absl::StatusOr<MeshPlan> PlanMesh(const PlannedModel& model, const Cluster& cluster,
@@ -218,7 +209,7 @@ absl::StatusOr<MeshPlan> PlanMesh(const PlannedModel& model, const Cluster& clus
     plan.ranks.push_back(rank);
   }
   plan.groups = GroupsOf(cluster, plan);
-  plan.fits = Fits(config, loads, plan.ranks, options);
+  plan.fits = plan.ranks[plan.tightest_rank()].lacking() <= 0;
   plan.longest_context = LongestContext(config, loads, plan.ranks, workload);
   plan.decode = cost.Decode(workload.batch, workload.context);
   plan.prefill = cost.Prefill(workload.prompt, workload.max_step_tokens);

@@ -35,6 +35,8 @@ struct RankMemory {
   int64_t resident = 0;
 
   int64_t total() const { return plan.total() + process; }
+  // Negative where there is room to spare.
+  int64_t lacking() const { return total() - available; }
 };
 
 struct MeshPlan {
@@ -50,6 +52,8 @@ struct MeshPlan {
 
   double tokens_per_second() const;  // of one group
   double cluster_tokens_per_second() const { return tokens_per_second() * groups; }
+  // Index of the rank with the least room, or that lacks most.
+  size_t tightest_rank() const;
   int64_t batch = 1;
 };
 
