@@ -1,22 +1,16 @@
 #include "runtime/stage/expert_buffers.h"
 
 namespace trireme {
-namespace {
-
-Tensor Floats(const Shape& shape) { return Tensor(DType::kF32, shape); }
-
-}  // namespace
-
 ExpertBuffers::ExpertBuffers(const ModelConfig& config, const Extent& extent,
                              const StepScratch& scratch)
     : per_token_(config.experts->per_token), held_(extent.routed_experts) {
   const int64_t slots = scratch.expert_rows[0];
-  logits_ = Floats(scratch.router_logits);
-  rows_ = Floats(scratch.expert_rows);
-  gate_ = Floats(scratch.expert_gate);
-  up_ = Floats(scratch.expert_up);
-  shared_gate_ = Floats(scratch.shared_gate);
-  shared_up_ = Floats(scratch.shared_up);
+  logits_ = Tensor(DType::kF32, scratch.router_logits);
+  rows_ = Tensor(DType::kF32, scratch.expert_rows);
+  gate_ = Tensor(DType::kF32, scratch.expert_gate);
+  up_ = Tensor(DType::kF32, scratch.expert_up);
+  shared_gate_ = Tensor(DType::kF32, scratch.shared_gate);
+  shared_up_ = Tensor(DType::kF32, scratch.shared_up);
   chosen_.resize(static_cast<size_t>(slots));
   row_slots_.resize(static_cast<size_t>(slots));
   scores_.resize(static_cast<size_t>(slots));

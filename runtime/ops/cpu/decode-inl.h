@@ -12,6 +12,7 @@
 #include "runtime/ops/cpu/weights-inl.h"
 #include "runtime/tensor/dtype.h"
 #include "runtime/tensor/shape.h"
+#include "runtime/tensor/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -99,6 +100,16 @@ HWY_INLINE void DecodeColumns(const uint8_t* row, Range columns, float* out) {
     const uint8_t* tail = row + units * 16 * W::kElementBytes;
     if (left > 0) StoreLanes(DecodeTail<W>(tail, left), out + units * 16);
   }
+}
+
+// Factors of `outputs` ([1, outputs] of the matrix's) as fp32, padded to 16 values; nullptr where
+// there are none.
+HWY_INLINE const float* DecodeScales(const ConstTensorView& scales, Range outputs, float* to) {
+  if (scales.empty()) return nullptr;
+  const auto* from = reinterpret_cast<const uint8_t*>(scales.data);
+  WithWeights(scales.dtype,
+              [&](auto reader) { DecodeColumns<decltype(reader)>(from, outputs, to); });
+  return to;
 }
 
 #endif

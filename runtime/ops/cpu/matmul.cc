@@ -333,16 +333,6 @@ RowLayout LayoutOf(const LinearArgs& args) {
   return {stride, first, used, (kPrefetchBytes / used + 1) * stride};
 }
 
-// Factors of `outputs` as fp32, padded to whole groups of rows; nullptr where there are none.
-const float* DecodeScales(const LinearArgs& args, Range outputs, float* to) {
-  if (args.scales.empty()) return nullptr;
-  const auto* from = reinterpret_cast<const uint8_t*>(args.scales.data);
-  WithWeights(args.scales.dtype, [&](auto reader) {
-    using W = decltype(reader);
-    DecodeColumns<W>(from, outputs, to);
-  });
-  return to;
-}
 int64_t ScaleFloats(const LinearArgs& args, Range outputs) {
   return args.scales.empty() ? 0 : (outputs.size() + 15) / 16 * 16;
 }
@@ -404,7 +394,7 @@ void MultiplyPanels(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const int64_t panel_size = std::min(panel_rows, outputs.size()) * stride;
   float* panel = scratch.Floats(panel_size + sums_size + ScaleFloats(args, outputs));
   float* sums = panel + panel_size;
-  const float* scales = DecodeScales(args, outputs, sums + sums_size);
+  const float* scales = DecodeScales(args.scales, outputs, sums + sums_size);
   for (int64_t first = outputs.begin; first < outputs.end; first += panel_rows) {
     const int64_t count = std::min(panel_rows, outputs.end - first);
     DecodePanel<W>(args, {first, first + count}, columns, panel, stride);
@@ -424,7 +414,7 @@ void MultiplyDirect(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const int64_t sums_size = leaves * kRows * kMaxTileTokens;
   float* sums = scratch.Floats(sums_size + ScaleFloats(args, outputs));
   const RowSource source{WeightRow(args, outputs.begin), LayoutOf<W>(args), outputs.size(),
-                         args.w_offset, DecodeScales(args, outputs, sums + sums_size)};
+                         args.w_offset, DecodeScales(args.scales, outputs, sums + sums_size)};
   MultiplyRows<W, kMaxTokens>(args, source, outputs.begin, sums);
 }
 

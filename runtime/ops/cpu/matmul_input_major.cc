@@ -181,14 +181,6 @@ void MultiplyTokens(int64_t tokens, const LinearArgs& args, const Tile& tile, co
   MultiplyTile<W, T>(args, tile, scales, sums);
 }
 
-const float* DecodeTileScales(const LinearArgs& args, Range outputs, float* to) {
-  if (args.scales.empty()) return nullptr;
-  const auto* from = reinterpret_cast<const uint8_t*>(args.scales.data);
-  WithWeights(args.scales.dtype,
-              [&](auto reader) { DecodeColumns<decltype(reader)>(from, outputs, to); });
-  return to;
-}
-
 template <class W>
 void MultiplyTiles(const LinearArgs& args, Range outputs, Scratch& scratch) {
   constexpr int64_t kTokens = 4;
@@ -204,7 +196,7 @@ void MultiplyTiles(const LinearArgs& args, Range outputs, Scratch& scratch) {
   const int64_t per_tile = ((outputs.size() + tiles - 1) / tiles + 63) / 64 * 64;
   for (int64_t begin = outputs.begin; begin < outputs.end; begin += per_tile) {
     const Range range{begin, std::min(begin + per_tile, outputs.end)};
-    const float* scales = DecodeTileScales(args, range, scale_memory);
+    const float* scales = DecodeScales(args.scales, range, scale_memory);
     for (int64_t t = 0; t < args.out.rows(); t += kTokens) {
       const Tile tile{range, t, lanes, inputs};
       MultiplyTokens<W, kTokens>(std::min(kTokens, args.out.rows() - t), args, tile, scales, sums);
