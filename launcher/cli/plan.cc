@@ -72,8 +72,6 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
 
 absl::Status CompleteWorkload(const ModelConfig& config, Workload& workload) {
   constexpr int64_t kDefaultContext = 4096;
-  // The rotary table of a group that is given no --max-context.
-  constexpr int64_t kDefaultMaxPositions = 131'072;
   if (workload.context == 0) workload.context = std::min(config.max_positions, kDefaultContext);
   if (workload.context > config.max_positions) {
     return absl::InvalidArgumentError(

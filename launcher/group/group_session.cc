@@ -29,9 +29,6 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kPageTokens = 32;
-// Rotary tables and page lists grow with it; beyond this a context is asked for by name.
-constexpr int64_t kDefaultMaxPositions = 131'072;
 constexpr int64_t kStartTimeoutMs = 60'000;
 constexpr int64_t kTransportTestMs = 2'000;
 constexpr int64_t kLeaveTimeoutMs = 5'000;

@@ -20,7 +20,7 @@ struct Workload {
   int64_t context = 0;  // positions of each
   int64_t prompt = 0;   // of them, read before the first token
   DType kv_dtype = DType::kF16;
-  int64_t page_tokens = 32;
+  int64_t page_tokens = kPageTokens;
   int64_t max_step_tokens = 256;
   int64_t max_positions = 0;  // that the rotary table has; at least `context`
 };

@@ -17,6 +17,11 @@
 
 namespace trireme {
 
+// What a group holds that is told nothing else, and a plan assumes. Rotary tables and page lists
+// grow with the positions; a longer context is asked for by name.
+inline constexpr int64_t kPageTokens = 32;
+inline constexpr int64_t kDefaultMaxPositions = 131'072;
+
 // Rows of logits computed at a time.
 inline constexpr int64_t kHeadRows = 32;
 
@@ -55,7 +60,7 @@ struct MemoryOptions {
   DType kv_dtype = DType::kF16;
   int64_t pages = 0;
   int64_t chunk_pages = 0;  // of layers that keep only the current chunk, where there are some
-  int64_t page_tokens = 32;
+  int64_t page_tokens = kPageTokens;
   StepLimits limits;
 };
 
