@@ -63,6 +63,45 @@ absl::Status CheckChunkPages(const StepPlan& plan, const BatchLimits& limits) {
   return absl::OkStatus();
 }
 
+absl::Status CheckCopies(const StepPlan& plan, const std::vector<int32_t>& copies, int64_t pages) {
+  if (copies.size() % 2 != 0 || !AllBelow(copies, pages)) {
+    return Malformed(plan, "page to copy out of range");
+  }
+  return absl::OkStatus();
+}
+
+bool Within(const PlanRange& range, size_t size) {
+  return range.first >= 0 && range.count >= 0 &&
+         int64_t{range.first} + range.count <= static_cast<int64_t>(size);
+}
+
+absl::Status CheckSamples(const StepPlan& plan, const BatchLimits& limits) {
+  if (plan.bias_values.size() != plan.bias_tokens.size() ||
+      !AllBelow(plan.bias_tokens, limits.vocabulary)) {
+    return Malformed(plan, "biased token out of range");
+  }
+  if (plan.history_counts.size() != plan.history_tokens.size() ||
+      !AllBelow(plan.history_tokens, limits.vocabulary)) {
+    return Malformed(plan, "token of a history out of range");
+  }
+  const auto words = static_cast<size_t>(MaskWords(limits.vocabulary));
+  if (plan.masks.size() % words != 0) return Malformed(plan, "masks are not whole");
+  const auto masks = static_cast<int64_t>(plan.masks.size() / words);
+  for (const SampleRow& sample : plan.samples) {
+    if (sample.row < 0 || sample.row >= static_cast<int64_t>(plan.tokens.size()) ||
+        sample.target < -1 || sample.target >= limits.vocabulary || sample.num_logprobs < -1 ||
+        sample.num_logprobs > limits.vocabulary) {
+      return Malformed(plan, "sample row out of range");
+    }
+    if (!Within(sample.biases, plan.bias_tokens.size()) ||
+        !Within(sample.history, plan.history_tokens.size()) || sample.mask < -1 ||
+        sample.mask >= masks) {
+      return Malformed(plan, "sample names biases, a history or a mask that the plan lacks");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
@@ -81,14 +120,9 @@ absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
   for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
     TRI_RETURN_IF_ERROR(CheckSpan(plan, span, limits));
   }
-  for (const SampleRow& sample : plan.samples) {
-    if (sample.row < 0 || sample.row >= static_cast<int64_t>(rows) || sample.target < -1 ||
-        sample.target >= limits.vocabulary || sample.num_logprobs < -1 ||
-        sample.num_logprobs > limits.vocabulary) {
-      return Malformed(plan, "sample row out of range");
-    }
-  }
-  return absl::OkStatus();
+  TRI_RETURN_IF_ERROR(CheckCopies(plan, plan.page_copies, limits.pages));
+  TRI_RETURN_IF_ERROR(CheckCopies(plan, plan.chunk_page_copies, limits.chunk_pages));
+  return CheckSamples(plan, limits);
 }
 
 Batch::Batch(const BatchLimits& limits) : chunk_(limits.chunk) {

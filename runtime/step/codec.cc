@@ -83,11 +83,19 @@ void VisitSample(Visitor& visit, Sample& sample) {
   visit(sample.want_logits);
   visit(sample.sequence);
   visit(sample.draw);
+  visit(sample.biases.first);
+  visit(sample.biases.count);
+  visit(sample.history.first);
+  visit(sample.history.count);
+  visit(sample.mask);
   visit(sample.params.temperature);
   visit(sample.params.top_k);
   visit(sample.params.top_p);
   visit(sample.params.min_p);
   visit(sample.params.seed);
+  visit(sample.params.repetition_penalty);
+  visit(sample.params.frequency_penalty);
+  visit(sample.params.presence_penalty);
 }
 
 template <typename Visitor, typename Plan>
@@ -102,6 +110,13 @@ void VisitPlan(Visitor& visit, Plan& plan) {
   visit(plan.pages);
   visit(plan.chunk_page_offsets);
   visit(plan.chunk_pages);
+  visit(plan.page_copies);
+  visit(plan.chunk_page_copies);
+  visit(plan.bias_tokens);
+  visit(plan.bias_values);
+  visit(plan.history_tokens);
+  visit(plan.history_counts);
+  visit(plan.masks);
 }
 
 template <typename Visitor, typename Token>
@@ -115,7 +130,7 @@ void VisitToken(Visitor& visit, Token& token) {
 }
 
 // The least that an encoded SampleRow and SampledToken take.
-constexpr size_t kSampleBytes = 41;
+constexpr size_t kSampleBytes = 73;
 constexpr size_t kTokenBytes = 21;
 
 }  // namespace

@@ -19,9 +19,21 @@ struct SamplingParams {
   float top_p = 1;
   float min_p = 0;
   uint64_t seed = 0;
+  // Of tokens that the prompt or the completion holds: logit > 0 ? logit / r : logit * r. 1: off.
+  float repetition_penalty = 1;
+  // Subtracted once for each time that the completion holds the token. 0: off.
+  float frequency_penalty = 0;
+  // Subtracted from tokens that the completion holds. 0: off.
+  float presence_penalty = 0;
 };
 
-// One row whose logits are wanted.
+// Some of a plan's entries of one kind: [first, first + count).
+struct PlanRange {
+  int32_t first = 0;
+  int32_t count = 0;
+};
+
+// One row whose logits are wanted. Several may name the same row: continuations that share it.
 struct SampleRow {
   int32_t row = 0;  // index into tokens
   // The token whose log-probability is wanted (scoring a given text), or -1 to draw one.
@@ -33,6 +45,10 @@ struct SampleRow {
   // Counts the draws of the sequence, so that a draw is a pure function of (seed, sequence, draw).
   uint32_t sequence = 0;
   uint32_t draw = 0;
+  // What is done to the logits before a token is drawn (log-probabilities are of those given):
+  PlanRange biases;   // of the plan's bias_tokens, each at most once
+  PlanRange history;  // of its history_tokens, each at most once; needed where penalties are on
+  int32_t mask = -1;  // which of its masks: only tokens in it may be drawn; -1: all may
   SamplingParams params;
 };
 
@@ -51,8 +67,22 @@ struct StepPlan {
   // into the next. Empty where the model has no such layers.
   std::vector<int32_t> chunk_page_offsets;
   std::vector<int32_t> chunk_pages;
+  // Page ids in pairs (from, to): contents to copy, in every layer of the kind, before the step
+  // writes. No page is both read and written.
+  std::vector<int32_t> page_copies;
+  std::vector<int32_t> chunk_page_copies;
+
   std::vector<SampleRow> samples;  // ascending by row
+  std::vector<int32_t> bias_tokens;
+  std::vector<float> bias_values;  // added to the token's logit; -infinity bans it
+  std::vector<int32_t> history_tokens;
+  // How often the completion so far holds the token; 0: only the prompt does.
+  std::vector<int32_t> history_counts;
+  std::vector<uint32_t> masks;  // [masks, MaskWords(vocabulary)] bit t % 32 of word t / 32: token t
 };
+
+// Words of 32 bits that a mask over a vocabulary takes.
+constexpr int64_t MaskWords(int64_t vocabulary) { return (vocabulary + 31) / 32; }
 
 // One per SampleRow, in the same order.
 struct SampledToken {

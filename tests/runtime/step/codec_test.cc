@@ -30,6 +30,13 @@ StepPlan RandomPlan(std::mt19937& random) {
   plan.pages = RandomVector<int32_t>(random, 20);
   plan.chunk_page_offsets = RandomVector<int32_t>(random, 9);
   plan.chunk_pages = RandomVector<int32_t>(random, 20);
+  plan.page_copies = RandomVector<int32_t>(random, 6);
+  plan.chunk_page_copies = RandomVector<int32_t>(random, 6);
+  plan.bias_tokens = RandomVector<int32_t>(random, 9);
+  plan.bias_values = RandomVector<float>(random, 9);
+  plan.history_tokens = RandomVector<int32_t>(random, 9);
+  plan.history_counts = RandomVector<int32_t>(random, 9);
+  plan.masks = RandomVector<uint32_t>(random, 9);
   plan.samples.resize(random() % 5);
   for (SampleRow& sample : plan.samples) {
     sample.row = static_cast<int32_t>(random());
@@ -38,11 +45,17 @@ StepPlan RandomPlan(std::mt19937& random) {
     sample.want_logits = random() % 2 == 0;
     sample.sequence = static_cast<uint32_t>(random());
     sample.draw = static_cast<uint32_t>(random());
+    sample.biases = {static_cast<int32_t>(random()), static_cast<int32_t>(random())};
+    sample.history = {static_cast<int32_t>(random()), static_cast<int32_t>(random())};
+    sample.mask = static_cast<int32_t>(random());
     sample.params = {.temperature = static_cast<float>(random() % 100) / 50,
                      .top_k = static_cast<int32_t>(random() % 50),
                      .top_p = 0.9F,
                      .min_p = 0.1F,
-                     .seed = (uint64_t{random()} << 32) | random()};
+                     .seed = (uint64_t{random()} << 32) | random(),
+                     .repetition_penalty = 1.25F,
+                     .frequency_penalty = static_cast<float>(random() % 100) / 50,
+                     .presence_penalty = 0.5F};
   }
   return plan;
 }
@@ -67,6 +80,9 @@ TEST(Codec, PlansSurviveTheRoundTrip) {
     EXPECT_EQ(decoded->pages, plan.pages);
     EXPECT_EQ(decoded->chunk_page_offsets, plan.chunk_page_offsets);
     EXPECT_EQ(decoded->chunk_pages, plan.chunk_pages);
+    EXPECT_EQ(decoded->page_copies, plan.page_copies);
+    EXPECT_EQ(decoded->history_counts, plan.history_counts);
+    EXPECT_EQ(decoded->masks, plan.masks);
     EXPECT_EQ(decoded->samples.size(), plan.samples.size());
     EXPECT_EQ(Encoded(*decoded), bytes);
   }
