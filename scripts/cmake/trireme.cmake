@@ -39,6 +39,7 @@ find_package(OpenSSL REQUIRED)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)  # lint and black-box tests
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+include(xgrammar)
 
 add_library(trireme_options INTERFACE)
 # The project's own root is the only include path: #include "runtime/base/check.h".

@@ -8,7 +8,7 @@
 // where the text may end, and alone where nothing else may follow. Some token is always allowed.
 //
 // The work is done by the xgrammar library (an Earley parser over bytes, with token masks of most
-// states computed when the grammar is compiled); grammar_state.cc is the only file that calls it.
+// states computed when the grammar is compiled); grammar_engine.cc is the only file that calls it.
 #pragma once
 
 #include <cstddef>
@@ -49,6 +49,7 @@ class CompiledGrammar {
   int32_t vocab_size() const;
 
  private:
+  friend class GrammarEngine;
   friend class GrammarState;
   const std::unique_ptr<const Impl> impl_;
   const size_t memory_bytes_;
