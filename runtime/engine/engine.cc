@@ -13,50 +13,26 @@
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/engine/request_check.h"
 #include "runtime/engine/scheduler.h"
-#include "runtime/sampling/sampler.h"
 
 namespace trireme {
 namespace {
 
-absl::Status CheckTokens(const std::vector<int32_t>& tokens, std::string_view what,
-                         int64_t vocabulary) {
-  for (const int32_t token : tokens) {
-    if (token < 0 || token >= vocabulary) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%s holds token id %d; ids must be in [0, %d)", what, token, vocabulary));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckRequest(const Request& request, const EngineOptions& options) {
-  const auto prompt = static_cast<int64_t>(request.prompt.size());
-  if (prompt == 0)
-    return absl::InvalidArgumentError("the prompt is empty; give at least one token");
-  if (request.max_tokens < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("max_tokens must be at least 1; got %d", request.max_tokens));
-  }
-  const int64_t positions = prompt + request.max_tokens - 1;
-  if (positions > options.max_positions) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "the prompt (%d tokens) and max_tokens (%d) exceed the context of %d positions", prompt,
-        request.max_tokens, options.max_positions));
-  }
-  const int64_t kv_positions = KvPositions(options);
-  if (positions > kv_positions) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "the prompt (%d tokens) and max_tokens (%d) exceed the KV cache of %d positions", prompt,
-        request.max_tokens, kv_positions));
-  }
-  TRI_RETURN_IF_ERROR(CheckTokens(request.prompt, "the prompt", options.vocabulary));
-  TRI_RETURN_IF_ERROR(CheckTokens(request.stop_tokens, "stop_tokens", options.vocabulary));
-  if (request.num_logprobs < -1 || request.num_logprobs > options.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrFormat("logprobs must be in [0, %d]; got %d",
-                                                      options.vocabulary, request.num_logprobs));
-  }
-  return ValidateSamplingParams(request.sampling);
+SchedulerLimits LimitsOf(const EngineOptions& options, int depth) {
+  return {.pages = options.pages,
+          .chunk = options.chunk,
+          .chunk_pages = options.chunk_pages,
+          .page_tokens = options.page_tokens,
+          .max_sequences = options.max_sequences,
+          .max_step_tokens = options.max_step_tokens,
+          .depth = depth,
+          .prefix_cache = options.prefix_cache,
+          .isolate_tenants = options.isolate_tenants,
+          .speculative_tokens = options.speculative_tokens,
+          .ageing_ms = options.ageing_ms,
+          .tenant_quantum = options.tenant_quantum,
+          .tokenizer = options.tokenizer};
 }
 
 }  // namespace
@@ -74,12 +50,8 @@ class Engine::Loop {
   Loop(const EngineOptions& options, std::unique_ptr<Executor> executor)
       : options_(options),
         executor_(std::move(executor)),
-        scheduler_({.pages = options.pages,
-                    .chunk = options.chunk,
-                    .chunk_pages = options.chunk_pages,
-                    .page_tokens = options.page_tokens,
-                    .max_sequences = options.max_sequences,
-                    .max_step_tokens = options.max_step_tokens}) {
+        clock_(options.clock == nullptr ? &steady_clock_ : options.clock),
+        scheduler_(LimitsOf(options, executor_->depth())) {
     status_.pages = status_.free_pages = options.pages;
     status_.experts = options.experts;
     thread_ = std::thread([this] {
@@ -137,30 +109,47 @@ class Engine::Loop {
  private:
   void Run() {
     while (TakeEvents()) {
-      std::optional<StepPlan> plan = scheduler_.Next();
-      if (!plan) continue;
-      plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
-      ++steps_since_idle_;
-      absl::StatusOr<StepResult> result = RunStep(*plan);
-      if (result.ok() && plan->report_loads) KeepLoads(std::move(result->expert_loads));
-      Deliver(result.ok() ? scheduler_.Complete(*result) : Lose(result.status()));
+      absl::Status status = SubmitPlans();
+      if (status.ok() && in_flight_ > 0) status = TakeResult();
+      if (!status.ok()) Deliver(Lose(status));
       Publish();
     }
+    // The executor is to be left with nothing to do.
+    while (in_flight_ > 0 && executor_->Await(StepDeadline()).ok()) --in_flight_;
     Deliver(scheduler_.Fail(absl::CancelledError("the engine is stopping")));
     Publish();
   }
 
-  absl::StatusOr<StepResult> RunStep(const StepPlan& plan) {
-    TRI_RETURN_IF_ERROR(executor_->Submit(plan));
-    return executor_->Await(Deadline::AfterMs(options_.step_timeout_ms));
+  // As many plans as the executor takes, so that none of its stages waits for another's result.
+  absl::Status SubmitPlans() {
+    while (in_flight_ < executor_->depth()) {
+      std::optional<StepPlan> plan = scheduler_.Next();
+      if (!plan) break;
+      plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
+      ++steps_since_idle_;
+      TRI_RETURN_IF_ERROR(executor_->Submit(*plan));
+      ++in_flight_;
+    }
+    return absl::OkStatus();
   }
+
+  absl::Status TakeResult() {
+    TRI_ASSIGN_OR_RETURN(StepResult result, executor_->Await(StepDeadline()));
+    --in_flight_;
+    if (!result.expert_loads.empty()) KeepLoads(std::move(result.expert_loads));
+    Deliver(scheduler_.Complete(result));
+    return absl::OkStatus();
+  }
+
+  Deadline StepDeadline() const { return Deadline::AfterMs(options_.step_timeout_ms); }
 
   std::vector<TokenEvent> Lose(const absl::Status& error) ABSL_LOCKS_EXCLUDED(mutex_) {
     LogError("step failed; the group is lost", {{"error", error.ToString()}});
+    in_flight_ = 0;
     MutexLock lock(mutex_);
     status_.health = error;
     // Arrived between the step and its failure.
-    for (Request& request : arrivals_) scheduler_.Add(std::move(request));
+    for (Request& request : arrivals_) scheduler_.Add(std::move(request), clock_->NowMs());
     arrivals_.clear();
     return scheduler_.Fail(absl::UnavailableError(
         absl::StrFormat("the group was lost: %s", std::string(error.message()))));
@@ -174,7 +163,7 @@ class Engine::Loop {
     bool stopping = false;
     {
       MutexLock lock(mutex_);
-      const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0;
+      const bool busy = !scheduler_.idle() || in_flight_ > 0;
       if (!busy) steps_since_idle_ = 0;
       while (!busy && !stopping_ && arrivals_.empty() && cancels_.empty()) {
         changed_.WaitUntil(mutex_, Deadline::Never());
@@ -183,8 +172,9 @@ class Engine::Loop {
       cancels.swap(cancels_);
       stopping = stopping_;
     }
-    for (Request& request : arrivals) scheduler_.Add(std::move(request));
-    std::vector<TokenEvent> ends;
+    const int64_t now_ms = clock_->NowMs();
+    for (Request& request : arrivals) scheduler_.Add(std::move(request), now_ms);
+    std::vector<TokenEvent> ends = scheduler_.Expire(now_ms);
     for (const uint64_t id : cancels) {
       if (auto end = scheduler_.Cancel(id)) ends.push_back(*std::move(end));
     }
@@ -221,13 +211,18 @@ class Engine::Loop {
     status_.running = scheduler_.running();
     status_.waiting = scheduler_.waiting() + static_cast<int64_t>(arrivals_.size());
     status_.free_pages = scheduler_.free_pages();
+    status_.cached_pages = scheduler_.cached_pages();
     status_.steps = scheduler_.steps();
+    status_.counters = scheduler_.counters();
   }
 
   const EngineOptions options_;
   const std::unique_ptr<Executor> executor_;  // engine thread only
-  Scheduler scheduler_;                       // engine thread only
-  uint64_t steps_since_idle_ = 0;             // engine thread only
+  const SteadyClock steady_clock_;
+  const Clock* const clock_;
+  Scheduler scheduler_;            // engine thread only
+  int in_flight_ = 0;              // engine thread only: plans submitted and not yet awaited
+  uint64_t steps_since_idle_ = 0;  // engine thread only
   mutable Mutex mutex_;
   CondVar changed_;  // an arrival, a cancellation, or stopping_
   std::vector<Request> arrivals_ ABSL_GUARDED_BY(mutex_);

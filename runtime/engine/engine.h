@@ -13,8 +13,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/engine/clock.h"
 #include "runtime/engine/request.h"
+#include "runtime/engine/scheduler.h"
 #include "runtime/step/executor.h"
+#include "runtime/text/tokenizer.h"
 
 namespace trireme {
 
@@ -30,6 +33,16 @@ struct EngineOptions {
   int64_t max_step_tokens = 256;  // rows in one step: prefill is cut into pieces of at most this
   int64_t max_waiting = 1024;     // requests queued beyond those running; more are refused
   int64_t step_timeout_ms = 30'000;
+  // Prompts that begin alike share what was computed of them; where the pages of a chunk do not
+  // end with it, they do not.
+  bool prefix_cache = true;
+  // ... but only those of one tenant: how fast an answer comes shows what others have asked.
+  bool isolate_tenants = false;
+  int64_t speculative_tokens = 0;        // guesses checked with each token of a sequence; 0: off
+  int64_t ageing_ms = 10'000;            // of waiting that make up for a level of priority
+  int64_t tenant_quantum = 1024;         // tokens of a tenant's share a round, among those who wait
+  const Tokenizer* tokenizer = nullptr;  // for stop strings; null: they are refused
+  const Clock* clock = nullptr;          // of deadlines and ageing; null: the steady one
 };
 
 // Of a model with routed experts, the loads are asked for with one plan in so many, and with the
@@ -42,9 +55,11 @@ int64_t KvPositions(const EngineOptions& options);
 struct EngineStatus {
   int64_t running = 0;
   int64_t waiting = 0;
-  int64_t free_pages = 0;
+  int64_t free_pages = 0;    // held by nobody
+  int64_t cached_pages = 0;  // of these, holding what may be found again
   int64_t pages = 0;
   uint64_t steps = 0;
+  SchedulerCounters counters;
   // Of the model, and StepResult::expert_loads as last reported; empty before the first report.
   int64_t experts = 0;
   std::vector<int64_t> expert_loads;

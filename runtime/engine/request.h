@@ -27,7 +27,8 @@ struct Request {
   uint32_t sequence = 0;              // distinguishes continuations of one seed (n > 1)
   uint32_t first_draw = 0;  // tokens of this completion that the prompt already holds (replay)
   std::vector<int32_t> stop_tokens;  // end the sequence; the stop token itself is reported
-  // End the sequence with the token that completes one of them in the completion's text.
+  // End the sequence with the token that completes one of them in the completion's text; looked for
+  // in the text of the tokens after the first min_tokens.
   std::vector<std::string> stop_strings;
   int32_t num_logprobs =
       -1;  // most likely tokens to report with each token; -1: no log-probabilities

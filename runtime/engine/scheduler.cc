@@ -1,231 +1,334 @@
 #include "runtime/engine/scheduler.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "runtime/base/check.h"
 
 namespace trireme {
 namespace {
 
-TokenEvent EndOf(uint64_t request, FinishReason finish, absl::Status error) {
-  TokenEvent event;
-  event.request = request;
-  event.finish = finish;
-  event.error = std::move(error);
-  return event;
-}
+bool HasEarlierTurn(const Sequence* sequence, uint64_t turn) { return sequence->turn < turn; }
 
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
-    : limits_(limits), accounts_(limits.pages), chunk_accounts_(limits.chunk_pages) {}
+    : limits_(limits),
+      kv_({.pages = limits.pages,
+           .chunk = limits.chunk,
+           .chunk_pages = limits.chunk_pages,
+           .page_tokens = limits.page_tokens,
+           .prefix_cache = limits.prefix_cache}),
+      queue_(limits.tenant_quantum) {}
 
-int64_t Scheduler::PagesFor(int64_t positions) const {
-  return (positions + limits_.page_tokens - 1) / limits_.page_tokens;
-}
-
-bool Scheduler::TakePages(Sequence& sequence) {
-  const Request& request = sequence.request;
-  // The last token drawn is never run, so its key needs no page.
-  const int64_t positions = static_cast<int64_t>(request.prompt.size()) + request.max_tokens - 1;
-  const int64_t of_chunk = PagesFor(std::min(positions, limits_.chunk));
-  if (of_chunk > chunk_accounts_.free()) return false;
-  auto pages = accounts_.Take(PagesFor(positions));
-  if (!pages) return false;
-  sequence.pages = *std::move(pages);
-  sequence.chunk_pages = *chunk_accounts_.Take(of_chunk);
-  return true;
-}
-
-void Scheduler::ReturnPages(const Sequence& sequence) {
-  accounts_.Return(sequence.pages);
-  chunk_accounts_.Return(sequence.chunk_pages);
-}
-
-void Scheduler::Add(Request request) { waiting_.push_back(std::move(request)); }
-
-Sequence* Scheduler::Find(uint64_t id) {
-  const auto found = std::find_if(running_.begin(), running_.end(),
-                                  [id](const Sequence& s) { return s.request.id == id; });
-  return found == running_.end() ? nullptr : &*found;
-}
-
-void Scheduler::Remove(uint64_t id) {
-  const auto found = std::find_if(running_.begin(), running_.end(),
-                                  [id](const Sequence& s) { return s.request.id == id; });
-  if (in_flight_) {
-    cancelled_in_flight_.push_back(std::move(*found));
-  } else {
-    ReturnPages(*found);
-  }
-  running_.erase(found);
+void Scheduler::Add(Request request, int64_t now_ms) {
+  const uint64_t id = request.id;
+  auto sequence = std::make_unique<Sequence>(std::move(request), limits_.tokenizer);
+  const Request& kept = sequence->request();
+  if (limits_.isolate_tenants) sequence->pages.salt = kept.tenant;
+  if (kept.deadline_ms > 0) deadlines_.emplace(kept.deadline_ms, id);
+  queue_.Push({.id = id,
+               .tenant = kept.tenant,
+               .rank = FairQueue::RankOf(now_ms, kept.priority, limits_.ageing_ms),
+               .tokens = sequence->prompt_size() + kept.max_tokens});
+  const bool added = sequences_.emplace(id, std::move(sequence)).second;
+  TRI_CHECK(added) << "request " << id << " is here already";
 }
 
 std::optional<TokenEvent> Scheduler::Cancel(uint64_t id) {
-  const auto queued = std::find_if(waiting_.begin(), waiting_.end(),
-                                   [id](const Request& request) { return request.id == id; });
-  if (queued != waiting_.end()) {
-    waiting_.erase(queued);
-    return EndOf(id, FinishReason::kCancelled, absl::OkStatus());
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return std::nullopt;
+  return End(*found->second, FinishReason::kCancelled, absl::OkStatus());
+}
+
+std::vector<TokenEvent> Scheduler::Expire(int64_t now_ms) {
+  std::vector<TokenEvent> events;
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ms) {
+    events.push_back(End(*sequences_.at(deadlines_.begin()->second), FinishReason::kError,
+                         absl::DeadlineExceededError("the request's deadline has passed")));
   }
-  if (Find(id) == nullptr) return std::nullopt;
-  Remove(id);
-  return EndOf(id, FinishReason::kCancelled, absl::OkStatus());
+  return events;
 }
 
 std::vector<TokenEvent> Scheduler::Fail(const absl::Status& error) {
   std::vector<TokenEvent> events;
-  in_flight_ = false;
-  expected_.clear();
-  for (const Sequence& sequence : cancelled_in_flight_) ReturnPages(sequence);
-  cancelled_in_flight_.clear();
-  for (const Sequence& sequence : running_) {
-    ReturnPages(sequence);
-    events.push_back(EndOf(sequence.request.id, FinishReason::kError, error));
+  in_flight_.clear();
+  while (!sequences_.empty()) {
+    events.push_back(End(*sequences_.begin()->second, FinishReason::kError, error));
   }
-  for (const Request& request : waiting_) {
-    events.push_back(EndOf(request.id, FinishReason::kError, error));
-  }
-  running_.clear();
-  waiting_.clear();
   return events;
+}
+
+TokenEvent Scheduler::End(Sequence& sequence, FinishReason finish, absl::Status error) {
+  TokenEvent event;
+  event.request = sequence.request().id;
+  event.finish = finish;
+  event.error = std::move(error);
+  Remove(sequence);
+  return event;
+}
+
+void Scheduler::Remove(Sequence& sequence) {
+  const Request& request = sequence.request();
+  if (sequence.turn == 0) {
+    queue_.Remove(request.id);
+  } else {
+    queue_.GiveBack(request.tenant, request.max_tokens - sequence.generated());
+    if (preempted_.erase(sequence.turn) == 0) {
+      kv_.Release(sequence.pages);
+      running_.erase(std::find(running_.begin(), running_.end(), &sequence));
+    }
+  }
+  deadlines_.erase({request.deadline_ms, request.id});
+  sequences_.erase(sequences_.find(request.id));
+}
+
+Sequence* Scheduler::NextToAdmit() {
+  if (!preempted_.empty()) return preempted_.begin()->second;
+  return queue_.empty() ? nullptr : sequences_.at(queue_.Front().id).get();
 }
 
 void Scheduler::Admit() {
-  while (!waiting_.empty() && running() < limits_.max_sequences) {
-    Sequence sequence;
-    sequence.request = std::move(waiting_.front());
-    if (!TakePages(sequence)) {
-      waiting_.front() = std::move(sequence.request);
-      return;
-    }
-    sequence.tokens = sequence.request.prompt;
-    waiting_.pop_front();
-    running_.push_back(std::move(sequence));
+  while (running() < limits_.max_sequences) {
+    Sequence* next = NextToAdmit();
+    if (next == nullptr || !HasRoomFor(*next)) return;
+    Run(*next);
   }
+}
+
+bool Scheduler::HasRoomFor(const Sequence& sequence) const {
+  if (running_.empty()) return true;
+  int64_t pages = kv_.PagesFor(std::min(sequence.size() + 1, sequence.longest())) -
+                  kv_.HeldByOthers(sequence.pages.salt, sequence.tokens(), sequence.shareable());
+  int64_t chunk_pages = kv_.PagesFor(std::min(sequence.size(), limits_.chunk));
+  for (const Sequence* other : running_) {
+    const SequencePages& held = other->pages;
+    const auto claim = [&](const std::vector<int32_t>& theirs, int64_t now, int64_t later) {
+      const auto count = static_cast<int64_t>(theirs.size());
+      return std::max<int64_t>(kv_.PagesFor(now) - count, 0) +
+             (kv_.PagesFor(later) > count ? 1 : 0);
+    };
+    pages += claim(held.pages, other->size(), other->longest());
+    const int64_t chunk_end = held.chunk_start + limits_.chunk;
+    chunk_pages += claim(held.chunk_pages, std::min(other->size(), chunk_end) - held.chunk_start,
+                         std::min(other->longest(), chunk_end) - held.chunk_start);
+  }
+  return pages <= free_pages() && (limits_.chunk == 0 || chunk_pages <= free_chunk_pages());
+}
+
+void Scheduler::Run(Sequence& sequence) {
+  if (sequence.turn == 0) {
+    queue_.Pop();
+    sequence.turn = ++turns_;
+    counters_.prompt_tokens += sequence.prompt_size();
+  } else {
+    preempted_.erase(sequence.turn);
+  }
+  if (kv_.shares()) counters_.prefix_queried_tokens += sequence.shareable();
+  running_.insert(std::lower_bound(running_.begin(), running_.end(), sequence.turn, HasEarlierTurn),
+                  &sequence);
 }
 
 std::optional<StepPlan> Scheduler::Next() {
-  if (in_flight_) return std::nullopt;
+  if (static_cast<int64_t>(in_flight_.size()) >= limits_.depth) return std::nullopt;
   Admit();
-  if (running_.empty()) return std::nullopt;
-  StepPlan plan;
-  plan.step = ++step_;
-  plan.span_offsets.push_back(0);
-  plan.page_offsets.push_back(0);
-  if (limits_.chunk > 0) plan.chunk_page_offsets.push_back(0);
-  expected_.clear();
-  const auto left = [&] {
-    return limits_.max_step_tokens - static_cast<int64_t>(plan.tokens.size());
-  };
-  for (const bool decoding : {true, false}) {
-    for (Sequence& sequence : running_) {
-      if ((sequence.computed >= sequence.prompt_size()) != decoding || left() == 0) continue;
-      AppendRows(sequence, std::min({sequence.pending(), left(), LeftOfChunk(sequence)}), plan);
+  while (!running_.empty()) {
+    PlanBuilder builder(step_ + 1, limits_.chunk, limits_.page_tokens);
+    int64_t decoding = 0;
+    int64_t ready = 0;
+    for (const Sequence* sequence : running_) {
+      if (!sequence->reading()) ++decoding;
+      if (sequence->pending() == 1) ++ready;
     }
+    decoders_ahead_ = std::min(ready, (decoding + limits_.depth - 1) / limits_.depth);
+    rows_left_ = limits_.max_step_tokens;
+    drafts_left_ = limits_.max_step_tokens / 2;
+    // Whoever is preempted on the way is behind.
+    for (size_t i = 0; i < running_.size() && rows_left_ > 0; ++i) Plan(*running_[i], builder);
+    if (!builder.empty()) return FinishPlan(builder);
+    kv_.EndPlan();
+    if (!in_flight_.empty()) return std::nullopt;
+    // Each holds what another one needs.
+    TRI_CHECK(running() > 1) << "INV-SCHED-6: a sequence that is alone does not fit";
+    Preempt(*running_.back());
   }
-  in_flight_ = true;
-  return plan;
+  return std::nullopt;
 }
 
-void Scheduler::AppendRows(Sequence& sequence, int64_t rows, StepPlan& plan) {
-  const int64_t first = sequence.computed;
-  AppendSamples(sequence, first, rows, plan);
-  for (int64_t i = first; i < first + rows; ++i) {
-    plan.tokens.push_back(sequence.tokens[static_cast<size_t>(i)]);
-    plan.positions.push_back(static_cast<int32_t>(i));
+StepPlan Scheduler::FinishPlan(PlanBuilder& builder) {
+  ++step_;
+  for (const auto& [sequence, was_reading] : planned_) {
+    const bool tail = was_reading && sequence->pending() == 0;
+    kv_.Register(sequence->pages, sequence->tokens(), sequence->computed, tail);
   }
+  planned_.clear();
+  kv_.EndPlan();
+  in_flight_.push_back(builder.TakeExpected());
+  return builder.TakePlan();
+}
+
+void Scheduler::Plan(Sequence& sequence, PlanBuilder& builder) {
+  if (sequence.pending() == 0) return;
+  const bool reading = sequence.reading();
+  KvCopy copy;
+  if (reading) {
+    TakeShared(sequence);
+    if (WaitsForAnother(sequence)) return;
+    if (AtPageStart(sequence)) {
+      copy =
+          kv_.PinCopy(sequence.pages, sequence.tokens(), sequence.computed, sequence.shareable());
+    }
+  } else {
+    if (decoders_ahead_ == 0) return;
+    --decoders_ahead_;
+  }
+  int64_t room = copy.tokens == 0 ? 0 : kv_.Room(sequence.pages, sequence.computed + copy.tokens);
+  if (room == 0) {
+    kv_.Unpin(copy);
+    copy = {};
+    room = FindRoom(sequence, sequence.computed);
+  }
+  sequence.stalled = room == 0;
+  if (sequence.stalled) return;
+  sequence.computed += copy.tokens;
+  counters_.prefix_hit_tokens += copy.tokens;
+  // Even where those that decode would fill the plan, a text is read on, if slowly.
+  const int64_t most = std::min(std::max<int64_t>(rows_left_ - decoders_ahead_, 1), room);
+  const int64_t rows = std::min(sequence.pending(), most);
+  sequence.drafts = reading ? std::vector<int32_t>() : DraftsFor(sequence, most - 1);
+  sequence.confirmed = 0;
+  const int64_t all_rows = rows + static_cast<int64_t>(sequence.drafts.size());
+  kv_.Take(sequence.pages, sequence.computed + all_rows);
+  if (copy.tokens > 0) builder.AppendCopy(sequence, copy, sequence.computed);
+  builder.Append(sequence, rows);
   sequence.computed += rows;
-  plan.span_offsets.push_back(static_cast<int32_t>(plan.tokens.size()));
-  plan.pages.insert(plan.pages.end(), sequence.pages.begin(),
-                    sequence.pages.begin() + PagesFor(sequence.computed));
-  plan.page_offsets.push_back(static_cast<int32_t>(plan.pages.size()));
-  if (limits_.chunk == 0) return;
-  const int64_t in_chunk = (sequence.computed - 1) % limits_.chunk + 1;
-  plan.chunk_pages.insert(plan.chunk_pages.end(), sequence.chunk_pages.begin(),
-                          sequence.chunk_pages.begin() + PagesFor(in_chunk));
-  plan.chunk_page_offsets.push_back(static_cast<int32_t>(plan.chunk_pages.size()));
+  rows_left_ -= all_rows;
+  planned_.push_back({&sequence, reading});
 }
 
-int64_t Scheduler::LeftOfChunk(const Sequence& sequence) const {
-  if (limits_.chunk == 0) return std::numeric_limits<int64_t>::max();
-  return limits_.chunk - sequence.computed % limits_.chunk;
+bool Scheduler::AtPageStart(const Sequence& sequence) const {
+  return kv_.shares() && static_cast<int64_t>(sequence.pages.nodes.size()) * limits_.page_tokens ==
+                             sequence.computed;
 }
 
-void Scheduler::AppendSamples(const Sequence& sequence, int64_t first, int64_t rows,
-                              StepPlan& plan) {
-  const Request& request = sequence.request;
-  const auto base = static_cast<int32_t>(plan.tokens.size());
-  for (int64_t i = first; i < first + rows; ++i) {
-    const bool last = i + 1 == static_cast<int64_t>(sequence.tokens.size());
-    const bool scores = request.prompt_logprobs && i + 1 < sequence.prompt_size();
-    if (!last && !scores) continue;
-    SampleRow sample;
-    sample.row = base + static_cast<int32_t>(i - first);
-    sample.num_logprobs = request.num_logprobs;
-    sample.want_logits = request.want_logits;
-    sample.sequence = request.sequence;
-    sample.draw = request.first_draw + static_cast<uint32_t>(sequence.generated());
-    sample.params = request.sampling;
-    if (!last) {
-      sample.target = sequence.tokens[static_cast<size_t>(i + 1)];
-      sample.num_logprobs = std::max(request.num_logprobs, 0);
+void Scheduler::TakeShared(Sequence& sequence) {
+  if (!AtPageStart(sequence)) return;
+  const int64_t reached =
+      kv_.Share(sequence.pages, sequence.tokens(), sequence.computed, sequence.shareable());
+  counters_.prefix_hit_tokens += reached - sequence.computed;
+  sequence.computed = reached;
+}
+
+bool Scheduler::WaitsForAnother(const Sequence& sequence) const {
+  const int64_t first = sequence.computed;
+  const int64_t end = std::min(first + limits_.page_tokens, sequence.shareable());
+  if (!AtPageStart(sequence) || end <= first) return false;
+  const auto reads_the_same = [&](const Sequence& other) {
+    if (other.stalled || other.size() < end || other.computed >= end) return false;
+    if (other.pages.nodes.size() != sequence.pages.nodes.size() ||
+        kv_.LastNode(other.pages) != kv_.LastNode(sequence.pages) ||
+        other.pages.salt != sequence.pages.salt) {
+      return false;
     }
-    plan.samples.push_back(sample);
-    expected_.push_back({request.id, last ? -1 : i + 1});
+    const bool ahead =
+        other.computed > first || (other.computed == first && other.turn < sequence.turn);
+    return ahead && std::equal(sequence.tokens().begin() + first, sequence.tokens().begin() + end,
+                               other.tokens().begin() + first);
+  };
+  return std::any_of(running_.begin(), running_.end(),
+                     [&](const Sequence* other) { return reads_the_same(*other); });
+}
+
+int64_t Scheduler::FindRoom(Sequence& sequence, int64_t first) {
+  for (;;) {
+    const int64_t room = kv_.Room(sequence.pages, first);
+    if (room > 0 || running_.back() == &sequence) return room;
+    Preempt(*running_.back());
   }
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  TRI_CHECK(running_.back() == &sequence);
+  kv_.Release(sequence.pages);
+  sequence.computed = 0;
+  ++sequence.life;
+  sequence.stalled = false;
+  running_.pop_back();
+  preempted_.emplace(sequence.turn, &sequence);
+  ++counters_.preemptions;
+}
+
+std::vector<int32_t> Scheduler::DraftsFor(Sequence& sequence, int64_t most) {
+  if (limits_.speculative_tokens == 0) return {};
+  most = std::min({most, limits_.speculative_tokens, drafts_left_,
+                   sequence.request().max_tokens - sequence.generated() - 1});
+  std::vector<int32_t> drafts = sequence.Draft(most);
+  drafts_left_ -= static_cast<int64_t>(drafts.size());
+  counters_.drafted_tokens += static_cast<int64_t>(drafts.size());
+  return drafts;
+}
+
+Sequence* Scheduler::Find(const Expected& expected) {
+  const auto found =
+      std::lower_bound(running_.begin(), running_.end(), expected.turn, HasEarlierTurn);
+  const bool same =
+      found != running_.end() && (*found)->turn == expected.turn && (*found)->life == expected.life;
+  return same ? *found : nullptr;
 }
 
 std::vector<TokenEvent> Scheduler::Complete(const StepResult& result) {
-  TRI_CHECK(in_flight_ && result.step == step_) << "result of step " << result.step;
-  TRI_CHECK_EQ(result.samples.size(), expected_.size());
-  in_flight_ = false;
-  for (const Sequence& sequence : cancelled_in_flight_) ReturnPages(sequence);
-  cancelled_in_flight_.clear();
+  TRI_CHECK(!in_flight_.empty() && result.step == in_flight_.front().step)
+      << "result of step " << result.step;
+  const std::vector<Expected> expected = std::move(in_flight_.front().expected);
+  in_flight_.pop_front();
+  TRI_CHECK_EQ(result.samples.size(), expected.size());
   std::vector<TokenEvent> events;
-  for (size_t i = 0; i < expected_.size(); ++i) {
-    // Cancelled while the step ran, or ended by an earlier sample of it.
-    Sequence* sequence = Find(expected_[i].request);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    // Ended or preempted while the plan was in flight, or ended by an earlier sample of it.
+    Sequence* sequence = Find(expected[i]);
     if (sequence == nullptr) continue;
     const SampledToken& token = result.samples[i];
+    const int64_t prompt_index = expected[i].prompt_index;
+    if (prompt_index < 0 && sequence->confirmed != expected[i].draft) continue;
     if (!token.finite) {
-      events.push_back(EndOf(sequence->request.id, FinishReason::kError,
-                             absl::InternalError("the model produced NaN or infinite logits")));
-      Remove(expected_[i].request);
-      continue;
+      events.push_back(End(*sequence, FinishReason::kError,
+                           absl::InternalError("the model produced NaN or infinite logits")));
+    } else if (prompt_index >= 0) {
+      events.push_back(TakeScore(*sequence, prompt_index, token));
+    } else {
+      events.push_back(TakeDraw(*sequence, expected[i].draft, token));
     }
-    if (expected_[i].prompt_index >= 0) {
-      TokenEvent event;
-      event.request = sequence->request.id;
-      event.index = static_cast<uint32_t>(expected_[i].prompt_index);
-      event.has_token = true;
-      event.is_prompt = true;
-      event.token = token;
-      events.push_back(std::move(event));
-      continue;
-    }
-    events.push_back(TakeToken(*sequence, token));
-    if (events.back().finish != FinishReason::kNone) Remove(expected_[i].request);
   }
   return events;
 }
 
-TokenEvent Scheduler::TakeToken(Sequence& sequence, SampledToken token) {
-  const Request& request = sequence.request;
+TokenEvent Scheduler::TakeScore(Sequence& sequence, int64_t prompt_index, SampledToken token) {
   TokenEvent event;
-  event.request = request.id;
-  event.index = request.first_draw + static_cast<uint32_t>(sequence.generated());
+  event.request = sequence.request().id;
+  event.index = static_cast<uint32_t>(prompt_index);
   event.has_token = true;
-  sequence.tokens.push_back(token.token);
-  const bool stop = std::find(request.stop_tokens.begin(), request.stop_tokens.end(),
-                              token.token) != request.stop_tokens.end();
-  if (stop) {
-    event.finish = FinishReason::kStop;
-  } else if (sequence.generated() >= request.max_tokens) {
-    event.finish = FinishReason::kLength;
-  }
+  event.is_prompt = true;
   event.token = std::move(token);
+  sequence.scored = prompt_index;
+  return event;
+}
+
+TokenEvent Scheduler::TakeDraw(Sequence& sequence, int32_t draft, SampledToken token) {
+  TokenEvent event;
+  event.request = sequence.request().id;
+  event.index = static_cast<uint32_t>(sequence.made());
+  event.has_token = true;
+  const auto next = static_cast<size_t>(draft);
+  if (next < sequence.drafts.size() && sequence.drafts[next] == token.token) ++sequence.confirmed;
+  event.finish = sequence.TakeToken(token.token);
+  event.token = std::move(token);
+  ++counters_.generated_tokens;
+  if (draft > 0) {
+    // The row's own token was right, so its keys and values are too.
+    ++counters_.accepted_tokens;
+    ++sequence.computed;
+    kv_.Register(sequence.pages, sequence.tokens(), sequence.computed, /*tail=*/false);
+  }
+  if (event.finish != FinishReason::kNone) Remove(sequence);
   return event;
 }
 
