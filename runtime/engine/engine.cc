@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
+#include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
@@ -66,6 +67,11 @@ class Engine::Loop {
 
   absl::Status Submit(Request request, EventSink sink) ABSL_LOCKS_EXCLUDED(mutex_) {
     TRI_RETURN_IF_ERROR(CheckRequest(request, options_));
+    std::shared_ptr<const CompiledGrammar> grammar;
+    if (request.grammar.constrained()) {
+      TRI_ASSIGN_OR_RETURN(grammar, options_.grammars->Compile(request.grammar));
+      TRI_CHECK_EQ(grammar->vocab_size(), options_.vocabulary);
+    }
     MutexLock lock(mutex_);
     if (!status_.health.ok()) {
       return absl::UnavailableError(
@@ -80,7 +86,7 @@ class Engine::Loop {
     if (!sinks_.emplace(id, std::move(sink)).second) {
       return absl::AlreadyExistsError(absl::StrFormat("request %d is already here", id));
     }
-    arrivals_.push_back(std::move(request));
+    arrivals_.push_back({std::move(request), std::move(grammar)});
     changed_.NotifyAll();
     return absl::OkStatus();
   }
@@ -107,6 +113,11 @@ class Engine::Loop {
   }
 
  private:
+  struct Arrival {
+    Request request;
+    std::shared_ptr<const CompiledGrammar> grammar;
+  };
+
   void Run() {
     while (TakeEvents()) {
       absl::Status status = SubmitPlans();
@@ -149,16 +160,21 @@ class Engine::Loop {
     MutexLock lock(mutex_);
     status_.health = error;
     // Arrived between the step and its failure.
-    for (Request& request : arrivals_) scheduler_.Add(std::move(request), clock_->NowMs());
-    arrivals_.clear();
+    AddAll(std::exchange(arrivals_, {}), clock_->NowMs());
     return scheduler_.Fail(absl::UnavailableError(
         absl::StrFormat("the group was lost: %s", std::string(error.message()))));
+  }
+
+  void AddAll(std::vector<Arrival> arrivals, int64_t now_ms) {
+    for (Arrival& arrival : arrivals) {
+      scheduler_.Add(std::move(arrival.request), now_ms, std::move(arrival.grammar));
+    }
   }
 
   // Waits until there is something to do and moves arrivals and cancellations into the scheduler.
   // False when the engine is to end.
   bool TakeEvents() ABSL_LOCKS_EXCLUDED(mutex_) {
-    std::vector<Request> arrivals;
+    std::vector<Arrival> arrivals;
     std::vector<uint64_t> cancels;
     bool stopping = false;
     {
@@ -173,7 +189,7 @@ class Engine::Loop {
       stopping = stopping_;
     }
     const int64_t now_ms = clock_->NowMs();
-    for (Request& request : arrivals) scheduler_.Add(std::move(request), now_ms);
+    AddAll(std::move(arrivals), now_ms);
     std::vector<TokenEvent> ends = scheduler_.Expire(now_ms);
     for (const uint64_t id : cancels) {
       if (auto end = scheduler_.Cancel(id)) ends.push_back(*std::move(end));
@@ -225,7 +241,7 @@ class Engine::Loop {
   uint64_t steps_since_idle_ = 0;  // engine thread only
   mutable Mutex mutex_;
   CondVar changed_;  // an arrival, a cancellation, or stopping_
-  std::vector<Request> arrivals_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Arrival> arrivals_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint64_t> cancels_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, EventSink> sinks_ ABSL_GUARDED_BY(mutex_);
   EngineStatus status_ ABSL_GUARDED_BY(mutex_);

@@ -16,6 +16,7 @@
 #include "runtime/engine/clock.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/scheduler.h"
+#include "runtime/sampling/grammar/grammar_compiler.h"
 #include "runtime/step/executor.h"
 #include "runtime/text/tokenizer.h"
 
@@ -38,11 +39,14 @@ struct EngineOptions {
   bool prefix_cache = true;
   // ... but only those of one tenant: how fast an answer comes shows what others have asked.
   bool isolate_tenants = false;
-  int64_t speculative_tokens = 0;        // guesses checked with each token of a sequence; 0: off
-  int64_t ageing_ms = 10'000;            // of waiting that make up for a level of priority
-  int64_t tenant_quantum = 1024;         // tokens of a tenant's share a round, among those who wait
-  const Tokenizer* tokenizer = nullptr;  // for stop strings; null: they are refused
-  const Clock* clock = nullptr;          // of deadlines and ageing; null: the steady one
+  int64_t speculative_tokens = 0;  // guesses checked with each token of a sequence; 0: off
+  int64_t ageing_ms = 10'000;      // of waiting that make up for a level of priority
+  int64_t tenant_quantum = 1024;   // tokens of a tenant's share a round, among those who wait
+  // For stop strings and for grammars (whose compiler must be of `vocabulary` tokens); where null,
+  // requests with any are refused. Both must outlive the engine.
+  const Tokenizer* tokenizer = nullptr;
+  GrammarCompiler* grammars = nullptr;
+  const Clock* clock = nullptr;  // of deadlines and ageing; null: the steady one
 };
 
 // Of a model with routed experts, the loads are asked for with one plan in so many, and with the
@@ -79,7 +83,8 @@ class Engine {
 
   const EngineOptions& options() const;
 
-  // INVALID_ARGUMENT (empty or oversized prompt, id outside the vocabulary, bad sampling values),
+  // INVALID_ARGUMENT (empty or oversized prompt, id outside the vocabulary, bad sampling values, a
+  // grammar that cannot be enforced: it is compiled here, on the caller's thread),
   // RESOURCE_EXHAUSTED (queue full), ALREADY_EXISTS (id in use), UNAVAILABLE (stopped or lost).
   absl::Status Submit(Request request, EventSink sink);
 

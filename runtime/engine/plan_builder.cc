@@ -18,7 +18,7 @@ PlanBuilder::PlanBuilder(uint64_t step, int64_t chunk, int64_t page_tokens)
   if (chunk_ > 0) plan_.chunk_page_offsets.push_back(0);
 }
 
-void PlanBuilder::Append(const Sequence& sequence, int64_t rows) {
+void PlanBuilder::Append(Sequence& sequence, int64_t rows) {
   const int64_t first = sequence.computed;
   const int64_t end = first + rows;
   AppendScores(sequence, rows);
@@ -86,16 +86,21 @@ void PlanBuilder::AppendScores(const Sequence& sequence, int64_t rows) {
 }
 
 // The row appended last draws, and each row of a draft to come.
-void PlanBuilder::AppendDraws(const Sequence& sequence) {
+void PlanBuilder::AppendDraws(Sequence& sequence) {
   const std::span<const int32_t> drafts = sequence.drafts;
   PlanRange biases;
+  bool must_stop = false;
+  const int32_t mask = AppendMask(sequence, must_stop);
   for (size_t ahead = 0; ahead <= drafts.size(); ++ahead) {
     const int64_t made = sequence.made() + static_cast<int64_t>(ahead);
     SampleRow sample = RowOf(sequence, SizeOf(plan_.tokens) - 1 + static_cast<int32_t>(ahead));
     sample.draw = static_cast<uint32_t>(made);
-    const bool ban_stops = sequence.stops_are_banned(made);
-    const bool as_before = ahead > 0 && ban_stops == sequence.stops_are_banned(made - 1);
-    if (!as_before) biases = AppendBiases(sequence, ban_stops);
+    const bool as_before =
+        ahead > 0 && sequence.stops_are_banned(made) == sequence.stops_are_banned(made - 1);
+    if (!as_before) {
+      biases = AppendBiases(sequence, sequence.stops_are_banned(made) && !must_stop);
+    }
+    sample.mask = mask;
     sample.biases = biases;
     if (const TokenHistory* history = sequence.history()) {
       sample.history = history->AppendTo(plan_, drafts.first(ahead));
@@ -103,6 +108,24 @@ void PlanBuilder::AppendDraws(const Sequence& sequence) {
     plan_.samples.push_back(sample);
     expected_.push_back({sequence.turn, sequence.life, static_cast<int32_t>(ahead), -1});
   }
+}
+
+int32_t PlanBuilder::AppendMask(Sequence& sequence, bool& must_stop) {
+  GrammarState* grammar = sequence.grammar();
+  if (grammar == nullptr) return -1;
+  const size_t words = sequence.mask_words();
+  const size_t first = plan_.masks.size();
+  plan_.masks.resize(first + words);
+  const std::span<uint32_t> mask = std::span(plan_.masks).subspan(first);
+  grammar->Mask(mask);
+  if (sequence.stops_are_banned(sequence.made())) {
+    std::vector<uint32_t> others(mask.begin(), mask.end());
+    for (const int32_t stop : sequence.request().stop_tokens) {
+      others[static_cast<size_t>(stop / 32)] &= ~(uint32_t{1} << (stop % 32));
+    }
+    must_stop = std::all_of(others.begin(), others.end(), [](uint32_t word) { return word == 0; });
+  }
+  return static_cast<int32_t>(first / words);
 }
 
 PlanRange PlanBuilder::AppendBiases(const Sequence& sequence, bool ban_stops) {

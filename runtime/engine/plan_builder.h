@@ -33,7 +33,7 @@ class PlanBuilder {
 
   // Rows of the sequence's tokens from `computed` on, then one for each of its drafts. Its pages
   // must cover them.
-  void Append(const Sequence& sequence, int64_t rows);
+  void Append(Sequence& sequence, int64_t rows);
   // The beginning of a shared page goes to pages of the sequence's own, which cover `position`.
   void AppendCopy(const Sequence& sequence, const KvCopy& copy, int64_t position);
 
@@ -44,7 +44,9 @@ class PlanBuilder {
  private:
   void AppendPages(const Sequence& sequence, int64_t end);
   void AppendScores(const Sequence& sequence, int64_t rows);
-  void AppendDraws(const Sequence& sequence);
+  void AppendDraws(Sequence& sequence);
+  // The mask of tokens that the grammar allows; whether a stop must be left among them.
+  int32_t AppendMask(Sequence& sequence, bool& must_stop);
   PlanRange AppendBiases(const Sequence& sequence, bool ban_stops);
   SampleRow RowOf(const Sequence& sequence, int32_t row) const;
 

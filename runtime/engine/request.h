@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/sampling/grammar/grammar_spec.h"
 #include "runtime/step/step_plan.h"
 
 namespace trireme {
@@ -30,6 +31,7 @@ struct Request {
   // End the sequence with the token that completes one of them in the completion's text; looked for
   // in the text of the tokens after the first min_tokens.
   std::vector<std::string> stop_strings;
+  GrammarSpec grammar;  // what the completion's text must be
   int32_t num_logprobs =
       -1;  // most likely tokens to report with each token; -1: no log-probabilities
   // Report the log-probability of every prompt token after the first, given those before it.

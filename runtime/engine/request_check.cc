@@ -73,6 +73,13 @@ absl::Status CheckBiases(const Request& request, int64_t vocabulary) {
   return absl::OkStatus();
 }
 
+absl::Status CheckGrammar(const Request& request, const EngineOptions& options) {
+  if (!request.grammar.constrained() || options.grammars != nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s output needs a tokenizer, and this model came without one",
+                      std::string(GrammarKindName(request.grammar.kind))));
+}
+
 absl::Status CheckStops(const Request& request, const EngineOptions& options) {
   TRI_RETURN_IF_ERROR(CheckTokens(request.stop_tokens, "stop_tokens", options.vocabulary));
   if (request.stop_strings.empty()) return absl::OkStatus();
@@ -94,6 +101,7 @@ absl::Status CheckRequest(const Request& request, const EngineOptions& options) 
   TRI_RETURN_IF_ERROR(CheckLength(request, options));
   TRI_RETURN_IF_ERROR(CheckTokens(request.prompt, "the prompt", options.vocabulary));
   TRI_RETURN_IF_ERROR(CheckStops(request, options));
+  TRI_RETURN_IF_ERROR(CheckGrammar(request, options));
   TRI_RETURN_IF_ERROR(CheckBiases(request, options.vocabulary));
   if (request.num_logprobs < -1 || request.num_logprobs > options.vocabulary) {
     return absl::InvalidArgumentError(absl::StrFormat("logprobs must be in [0, %d]; got %d",

@@ -20,9 +20,11 @@ Scheduler::Scheduler(const SchedulerLimits& limits)
            .prefix_cache = limits.prefix_cache}),
       queue_(limits.tenant_quantum) {}
 
-void Scheduler::Add(Request request, int64_t now_ms) {
+void Scheduler::Add(Request request, int64_t now_ms,
+                    std::shared_ptr<const CompiledGrammar> grammar) {
   const uint64_t id = request.id;
-  auto sequence = std::make_unique<Sequence>(std::move(request), limits_.tokenizer);
+  auto sequence =
+      std::make_unique<Sequence>(std::move(request), limits_.tokenizer, std::move(grammar));
   const Request& kept = sequence->request();
   if (limits_.isolate_tenants) sequence->pages.salt = kept.tenant;
   if (kept.deadline_ms > 0) deadlines_.emplace(kept.deadline_ms, id);
@@ -223,7 +225,12 @@ bool Scheduler::WaitsForAnother(const Sequence& sequence) const {
   const int64_t end = std::min(first + limits_.page_tokens, sequence.shareable());
   if (!AtPageStart(sequence) || end <= first) return false;
   const auto reads_the_same = [&](const Sequence& other) {
-    if (other.stalled || other.size() < end || other.computed >= end) return false;
+    // Its rows in the plan being made are not yet known to the index.
+    const bool planned = std::any_of(planned_.begin(), planned_.end(), [&](const Planned& entry) {
+      return entry.sequence == &other && entry.was_reading;
+    });
+    if (!planned && (!other.reading() || other.computed >= end)) return false;
+    if (other.stalled || other.size() < end) return false;
     if (other.pages.nodes.size() != sequence.pages.nodes.size() ||
         kv_.LastNode(other.pages) != kv_.LastNode(sequence.pages) ||
         other.pages.salt != sequence.pages.salt) {

@@ -79,7 +79,9 @@ class Scheduler {
   explicit Scheduler(const SchedulerLimits& limits);
 
   // The id must not be here; prompt + max_tokens must fit an empty cache (the caller has checked).
-  void Add(Request request, int64_t now_ms);
+  // `grammar`: compiled of the request's; null where it has none.
+  void Add(Request request, int64_t now_ms,
+           std::shared_ptr<const CompiledGrammar> grammar = nullptr);
   // The end of the request, unless it is unknown. What plans in flight give for it is dropped.
   std::optional<TokenEvent> Cancel(uint64_t id);
   // Ends, with DEADLINE_EXCEEDED, those whose deadline has come.

@@ -14,13 +14,18 @@ bool Penalizes(const SamplingParams& params) {
 
 }  // namespace
 
-Sequence::Sequence(Request request, const Tokenizer* tokenizer)
+Sequence::Sequence(Request request, const Tokenizer* tokenizer,
+                   std::shared_ptr<const CompiledGrammar> grammar)
     : request_(std::move(request)), tokens_(request_.prompt) {
   if (Penalizes(request_.sampling)) history_.emplace();
   if (!request_.stop_strings.empty()) {
     TRI_CHECK(tokenizer != nullptr);
     text_.emplace(*tokenizer, /*keep_special=*/false);
     stops_.emplace(request_.stop_strings);
+  }
+  if (grammar != nullptr) {
+    mask_words_ = GrammarMaskWords(grammar->vocab_size());
+    grammar_.emplace(std::move(grammar));
   }
   const auto prompt_alone = static_cast<size_t>(prompt_size() - request_.first_draw);
   for (size_t i = 0; history_ && i < tokens_.size(); ++i) {
@@ -29,6 +34,10 @@ Sequence::Sequence(Request request, const Tokenizer* tokenizer)
   for (size_t i = prompt_alone; text_ && i < tokens_.size(); ++i) {
     const std::string piece = text_->Push(tokens_[i]);
     if (!stops_are_banned(static_cast<int64_t>(i - prompt_alone))) stops_->Push(piece);
+  }
+  // Tokens of another grammar's completion would change nothing.
+  for (size_t i = prompt_alone; grammar_ && i < tokens_.size(); ++i) {
+    if (!grammar_->Accept(tokens_[i])) break;
   }
 }
 
@@ -41,6 +50,7 @@ FinishReason Sequence::TakeToken(int32_t token) {
     if (may_stop) stops_->Push(piece);
     if (stops_->matched()) return FinishReason::kStop;
   }
+  if (grammar_ && grammar_->Accept(token) && grammar_->finished()) return FinishReason::kStop;
   if (may_stop && std::find(request_.stop_tokens.begin(), request_.stop_tokens.end(), token) !=
                       request_.stop_tokens.end()) {
     return FinishReason::kStop;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "runtime/engine/request.h"
 #include "runtime/engine/sequence/prompt_lookup.h"
 #include "runtime/engine/sequence/token_history.h"
+#include "runtime/sampling/grammar/grammar_state.h"
 #include "runtime/text/detokenizer.h"
 #include "runtime/text/stop_strings.h"
 
@@ -20,7 +22,9 @@ namespace trireme {
 class Sequence {
  public:
   // `tokenizer` may be null where the request has no stop strings, and must outlive this.
-  Sequence(Request request, const Tokenizer* tokenizer);
+  // `grammar`: compiled of the request's; null where it has none.
+  Sequence(Request request, const Tokenizer* tokenizer,
+           std::shared_ptr<const CompiledGrammar> grammar);
 
   const Request& request() const { return request_; }
   const std::vector<int32_t>& tokens() const { return tokens_; }  // prompt, then what was drawn
@@ -38,7 +42,13 @@ class Sequence {
   bool stops_are_banned(int64_t made) const { return made < request_.min_tokens; }
   // Null where no penalty is on.
   const TokenHistory* history() const { return history_ ? &*history_ : nullptr; }
-  std::vector<int32_t> Draft(int64_t count) { return lookup_.Draft(tokens_, count); }
+  // Null where everything is allowed.
+  GrammarState* grammar() { return grammar_ ? &*grammar_ : nullptr; }
+  size_t mask_words() const { return mask_words_; }  // of its masks
+  // Guesses at the next tokens; none under a grammar, whose masks are made token by token.
+  std::vector<int32_t> Draft(int64_t count) {
+    return grammar_ ? std::vector<int32_t>() : lookup_.Draft(tokens_, count);
+  }
 
   // Rows still to run before the next token can be drawn.
   int64_t pending() const { return size() - computed; }
@@ -65,6 +75,8 @@ class Sequence {
   PromptLookup lookup_;
   std::optional<Detokenizer> text_;
   std::optional<StopStrings> stops_;
+  std::optional<GrammarState> grammar_;
+  size_t mask_words_ = 0;
 };
 
 }  // namespace trireme

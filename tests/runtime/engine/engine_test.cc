@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <deque>
 #include <future>
 #include <limits>
 
 #include "runtime/base/mutex.h"
+#include "runtime/engine/grammar_vocabulary.h"
+#include "tests/support/byte_tokenizer.h"
 #include "tests/support/status_matchers.h"
 
 namespace trireme {
@@ -26,9 +29,13 @@ constexpr EngineOptions kOptions{.vocabulary = 200,
 // Answers position % 100, and the step where it is asked for expert loads; fails at a given step.
 class CountingExecutor final : public Executor {
  public:
-  explicit CountingExecutor(uint64_t fail_at = 0) : fail_at_(fail_at) {}
+  explicit CountingExecutor(uint64_t fail_at = 0, int depth = 1)
+      : fail_at_(fail_at), depth_(depth) {}
+  // Every plan is answered before it goes.
+  ~CountingExecutor() override { EXPECT_TRUE(fail_at_ > 0 || results_.empty()); }
 
   absl::Status Submit(const StepPlan& plan) override {
+    EXPECT_LT(static_cast<int>(results_.size()), depth_);
     if (plan.step == fail_at_) return absl::DeadlineExceededError("rank 1 on h2 is late");
     StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
     for (const SampleRow& sample : plan.samples) {
@@ -45,10 +52,11 @@ class CountingExecutor final : public Executor {
     results_.pop_front();
     return result;
   }
-  int depth() const override { return 1; }
+  int depth() const override { return depth_; }
 
  private:
   const uint64_t fail_at_;
+  const int depth_;
   std::deque<StepResult> results_;
 };
 
@@ -205,6 +213,154 @@ TEST(Engine, CancelEndsARunningRequest) {
   EXPECT_EQ(collector.finish(), FinishReason::kCancelled);
   EXPECT_LE(collector.tokens().size(), 3U);
   engine.Cancel(77);  // unknown: ignored
+}
+
+TEST(Engine, KeepsAsManyPlansInFlightAsTheExecutorTakes) {
+  for (const int depth : {2, 4}) {
+    Engine engine(kOptions, std::make_unique<CountingExecutor>(/*fail_at=*/0, depth));
+    Collector first;
+    Collector second;
+    ASSERT_OK(engine.Submit(MakeRequest(1, {1, 2, 3}, 30), first.Sink()));
+    ASSERT_OK(engine.Submit(MakeRequest(2, {1}, 20), second.Sink()));
+    ASSERT_TRUE(first.WaitForEnd() && second.WaitForEnd());
+    EXPECT_EQ(first.tokens().size(), 30U);
+    EXPECT_EQ(second.tokens().back(), 19);
+    Collector stopped;
+    ASSERT_OK(engine.Submit(MakeRequest(3, {1}, 60), stopped.Sink()));
+    engine.Stop();
+    EXPECT_EQ(stopped.ends(), 1);
+  }
+}
+
+// Time that a test moves.
+class SetClock final : public Clock {
+ public:
+  int64_t NowMs() const override { return now_ms_.load(); }
+  void Set(int64_t now_ms) { now_ms_ = now_ms; }
+
+ private:
+  std::atomic<int64_t> now_ms_{1000};
+};
+
+TEST(Engine, EndsARequestWhoseDeadlineHasPassed) {
+  SetClock clock;
+  EngineOptions options = kOptions;
+  options.clock = &clock;
+  Engine engine(options, std::make_unique<CountingExecutor>());
+  Collector collector;
+  Request request = MakeRequest(1, {1}, 64);
+  request.deadline_ms = 1500;
+  ASSERT_OK(engine.Submit(request, [&](const TokenEvent& event) {
+    if (event.index == 3) clock.Set(1500);
+    collector.Sink()(event);
+  }));
+  ASSERT_TRUE(collector.WaitForEnd());
+  EXPECT_EQ(collector.finish(), FinishReason::kError);
+  EXPECT_THAT(collector.error(), StatusIs(absl::StatusCode::kDeadlineExceeded, testing::_));
+  EXPECT_LE(collector.tokens().size(), 5U);
+}
+
+TEST(Engine, StopStringsAndGrammarsNeedATokenizer) {
+  const ByteTokenizer tokenizer;
+  Request request = MakeRequest(1, {1}, 64);
+  request.stop_strings = {"$%"};  // bytes 36, 37: drawn at those positions
+  Collector collector;
+  Engine without(kOptions, std::make_unique<CountingExecutor>());
+  EXPECT_THAT(without.Submit(request, collector.Sink()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop strings")));
+  Request constrained = MakeRequest(2, {1}, 64);
+  constrained.grammar.kind = GrammarSpec::Kind::kJsonObject;
+  EXPECT_THAT(without.Submit(constrained, collector.Sink()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("json_object")));
+  EngineOptions options = kOptions;
+  options.tokenizer = &tokenizer;
+  Engine engine(options, std::make_unique<CountingExecutor>());
+  ASSERT_OK(engine.Submit(request, collector.Sink()));
+  ASSERT_TRUE(collector.WaitForEnd());
+  EXPECT_EQ(collector.finish(), FinishReason::kStop);
+  EXPECT_EQ(collector.tokens().back(), 37);
+  request.stop_strings = {""};
+  EXPECT_THAT(engine.Submit(request, collector.Sink()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("stop string")));
+}
+
+// Draws the last token that the mask allows.
+class MaskedExecutor final : public Executor {
+ public:
+  absl::Status Submit(const StepPlan& plan) override {
+    result_ = {.step = plan.step, .samples = {}, .expert_loads = {}};
+    const size_t words = static_cast<size_t>(MaskWords(ByteTokenizer::kEnd + 1));
+    for (const SampleRow& sample : plan.samples) {
+      SampledToken& token = result_.samples.emplace_back();
+      for (int32_t id = 0; sample.mask >= 0 && id <= ByteTokenizer::kEnd; ++id) {
+        const size_t word = static_cast<size_t>(sample.mask) * words + static_cast<size_t>(id / 32);
+        if ((plan.masks[word] >> (id % 32)) % 2 == 1) token.token = id;
+      }
+    }
+    return absl::OkStatus();
+  }
+  absl::StatusOr<StepResult> Await(Deadline) override { return result_; }
+  int depth() const override { return 1; }
+
+ private:
+  StepResult result_;
+};
+
+TEST(Engine, AGrammarMasksEachDrawAndEndsTheRequest) {
+  const ByteTokenizer tokenizer;
+  EngineOptions options = kOptions;
+  options.vocabulary = ByteTokenizer::kEnd + 1;
+  const auto compiler = GrammarCompiler::Create(
+      GrammarVocabularyOf(tokenizer, {ByteTokenizer::kEnd}, options.vocabulary), {});
+  ASSERT_OK(compiler.status());
+  options.tokenizer = &tokenizer;
+  options.grammars = compiler->get();
+  Engine engine(options, std::make_unique<MaskedExecutor>());
+  const auto answer = [&](Request request, std::vector<std::string> choices) {
+    request.grammar = {.kind = GrammarSpec::Kind::kChoice, .text = "", .choices = choices};
+    Collector collector;
+    EXPECT_OK(engine.Submit(request, collector.Sink()));
+    EXPECT_TRUE(collector.WaitForEnd());
+    EXPECT_EQ(collector.finish(), FinishReason::kStop);
+    const std::vector<int32_t> tokens = collector.tokens();
+    EXPECT_EQ(tokens.back(), ByteTokenizer::kEnd);
+    return std::string(tokens.begin(), tokens.end() - 1);
+  };
+  EXPECT_EQ(answer(MakeRequest(1, {1}, 20), {"alpha", "beta"}), "beta");
+  // Replayed: the prompt holds the first two tokens of the completion.
+  Request replayed = MakeRequest(2, {1, 'a', 'l'}, 20);
+  replayed.first_draw = 2;
+  EXPECT_EQ(answer(replayed, {"alpha", "beta"}), "pha");
+  // Where nothing but a stop may follow, too few tokens are enough.
+  Request longer = MakeRequest(3, {1}, 20);
+  longer.min_tokens = 15;
+  longer.stop_tokens = {ByteTokenizer::kEnd};
+  EXPECT_EQ(answer(longer, {"x"}), "x");
+  Request bad = MakeRequest(4, {1}, 20);
+  bad.grammar = {.kind = GrammarSpec::Kind::kRegex, .text = "(", .choices = {}};
+  EXPECT_THAT(engine.Submit(bad, [](const TokenEvent&) {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::_));
+}
+
+TEST(Engine, RefusesBiasesAndMinimaThatCannotBe) {
+  Engine engine(kOptions, std::make_unique<CountingExecutor>());
+  const auto refused = [&](Request request, std::string_view why) {
+    EXPECT_THAT(engine.Submit(std::move(request), [](const TokenEvent&) {}),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(std::string(why))));
+  };
+  Request request = MakeRequest(1, {1}, 4);
+  request.min_tokens = 5;
+  refused(request, "min_tokens must be in [0, 4]");
+  request = MakeRequest(1, {1}, 4);
+  request.logit_bias = {{3, 1.0F}, {3, 2.0F}};
+  refused(request, "token id 3 twice");
+  request.logit_bias = {{200, 1.0F}};
+  refused(request, "token id 200");
+  request.logit_bias = {{3, std::numeric_limits<float>::quiet_NaN()}};
+  refused(request, "logit_bias of token id 3");
+  request = MakeRequest(1, {1}, 4);
+  request.first_draw = 2;
+  refused(request, "cannot hold 2 tokens");
 }
 
 }  // namespace
