@@ -225,24 +225,25 @@ bool Scheduler::WaitsForAnother(const Sequence& sequence) const {
   const int64_t end = std::min(first + limits_.page_tokens, sequence.shareable());
   if (!AtPageStart(sequence) || end <= first) return false;
   const auto reads_the_same = [&](const Sequence& other) {
-    // Its rows in the plan being made are not yet known to the index.
-    const bool planned = std::any_of(planned_.begin(), planned_.end(), [&](const Planned& entry) {
-      return entry.sequence == &other && entry.was_reading;
-    });
-    if (!planned && (!other.reading() || other.computed >= end)) return false;
-    if (other.stalled || other.size() < end) return false;
-    if (other.pages.nodes.size() != sequence.pages.nodes.size() ||
-        kv_.LastNode(other.pages) != kv_.LastNode(sequence.pages) ||
-        other.pages.salt != sequence.pages.salt) {
-      return false;
-    }
+    const bool same_beginning = other.pages.nodes.size() == sequence.pages.nodes.size() &&
+                                kv_.LastNode(other.pages) == kv_.LastNode(sequence.pages) &&
+                                other.pages.salt == sequence.pages.salt;
     const bool ahead =
         other.computed > first || (other.computed == first && other.turn < sequence.turn);
-    return ahead && std::equal(sequence.tokens().begin() + first, sequence.tokens().begin() + end,
-                               other.tokens().begin() + first);
+    if (!same_beginning || !ahead || other.stalled || other.size() < end) return false;
+    // What it reads in the plan being made is not yet known to the index.
+    if (!(other.reading() && other.computed < end) && !ReadsInPlan(other)) return false;
+    return std::equal(sequence.tokens().begin() + first, sequence.tokens().begin() + end,
+                      other.tokens().begin() + first);
   };
   return std::any_of(running_.begin(), running_.end(),
                      [&](const Sequence* other) { return reads_the_same(*other); });
+}
+
+bool Scheduler::ReadsInPlan(const Sequence& sequence) const {
+  return std::any_of(planned_.begin(), planned_.end(), [&](const Planned& planned) {
+    return planned.sequence == &sequence && planned.was_reading;
+  });
 }
 
 int64_t Scheduler::FindRoom(Sequence& sequence, int64_t first) {

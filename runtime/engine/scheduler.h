@@ -118,6 +118,7 @@ class Scheduler {
   void TakeShared(Sequence& sequence);
   bool AtPageStart(const Sequence& sequence) const;
   bool WaitsForAnother(const Sequence& sequence) const;
+  bool ReadsInPlan(const Sequence& sequence) const;
   // How many positions from `first` on have or find pages; later turns are preempted while that is
   // none. 0: it must wait.
   int64_t FindRoom(Sequence& sequence, int64_t first);

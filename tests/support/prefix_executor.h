@@ -4,6 +4,7 @@
 // token chooses the expert of its id modulo their number.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -57,6 +58,10 @@ class PrefixExecutor final : public Executor {
       }
     }
     if (plan.report_loads) result.expert_loads = loads_;
+    for (size_t i = 0; i + 1 < plan.page_copies.size(); i += 2) {
+      std::copy_n(slots_.begin() + plan.page_copies[i] * page_tokens_, page_tokens_,
+                  slots_.begin() + plan.page_copies[i + 1] * page_tokens_);
+    }
     size_t sample = 0;
     for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
       const auto page_begin = static_cast<size_t>(plan.page_offsets[span]);

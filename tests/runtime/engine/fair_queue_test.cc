@@ -85,6 +85,47 @@ TEST(FairQueue, ServesALargeRequestOfASmallQuantumAtOnce) {
   EXPECT_EQ(Take(queue), 2U);
 }
 
+// Whatever comes and goes: of one tenant always the lowest rank, and no tenant falls behind another
+// that waits as long by more than its due (INV-FAIR-1).
+TEST(FairQueue, RandomArrivalsAreServedInOrderAndInShares) {
+  for (unsigned seed = 0; seed < 500; ++seed) {
+    std::mt19937 random(seed);
+    constexpr int64_t kLargest = 50;
+    const int64_t quantum = 1 + random() % 60;
+    FairQueue queue(quantum);
+    const std::vector<std::string> tenants{"a", "b", "c"};
+    std::map<std::string, std::map<std::pair<int64_t, uint64_t>, int64_t>> waiting;
+    std::map<std::string, int64_t> served;
+    uint64_t id = 0;
+    const auto push = [&](const std::string& tenant) {
+      const FairQueue::Entry entry{.id = ++id,
+                                   .tenant = tenant,
+                                   .rank = static_cast<int64_t>(random() % 100),
+                                   .tokens = 1 + static_cast<int64_t>(random() % kLargest)};
+      waiting[tenant][{entry.rank, entry.id}] = entry.tokens;
+      queue.Push(entry);
+    };
+    for (const std::string& tenant : tenants) push(tenant);
+    for (int turn = 0; turn < 300; ++turn) {
+      // Each of them always has something waiting.
+      for (const std::string& tenant : tenants) {
+        if (waiting[tenant].size() < 2 || random() % 3 == 0) push(tenant);
+      }
+      const FairQueue::Entry entry = queue.Front();
+      EXPECT_EQ(queue.Front().id, entry.id);
+      auto& of_tenant = waiting[entry.tenant];
+      EXPECT_EQ(of_tenant.begin()->first, std::pair(entry.rank, entry.id)) << "seed " << seed;
+      queue.Pop();
+      of_tenant.erase(of_tenant.begin());
+      served[entry.tenant] += entry.tokens;
+      for (const std::string& other : tenants) {
+        EXPECT_LE(served[entry.tenant] - served[other], 2 * (quantum + kLargest))
+            << "seed " << seed << " turn " << turn;
+      }
+    }
+  }
+}
+
 TEST(FairQueue, ARemovedRequestIsNotServed) {
   FairQueue queue(10);
   queue.Push({.id = 1, .tenant = "a", .rank = 0, .tokens = 1});
