@@ -81,6 +81,8 @@ struct ModelConfig {
   std::optional<int32_t> bos;
   std::vector<int32_t>
       stop_tokens;  // end a completion; from generation_config.json where there is one
+
+  const LayerKind& kind(int64_t layer) const { return layer_kinds[static_cast<size_t>(layer)]; }
 };
 
 // The chunk of the layers that have one (all the same: checked where it is read), or 0.

@@ -64,7 +64,7 @@ absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place)
 std::vector<bool> ChunkedLayers(const ModelConfig& config, const Extent& extent) {
   std::vector<bool> chunked;
   for (int64_t layer = extent.layers.begin; layer < extent.layers.end; ++layer) {
-    chunked.push_back(config.layer_kinds[static_cast<size_t>(layer)].chunk != 0);
+    chunked.push_back(config.kind(layer).chunk != 0);
   }
   return chunked;
 }

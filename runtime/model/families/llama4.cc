@@ -162,7 +162,7 @@ TensorTable Tensors(const ModelConfig& config) {
   TensorTable table;
   for (int layer = 0; layer < config.layers; ++layer) {
     AppendAttentionRows(config, layer, table);
-    if (config.layer_kinds[static_cast<size_t>(layer)].routed) {
+    if (config.kind(layer).routed) {
       AppendRoutedRows(config, layer, table);
     } else {
       AppendSwiGluRows(config, layer, MlpRows(config), table);
@@ -192,7 +192,7 @@ void NormHeads(LayerContext& c, TensorView x) {
 }
 
 void Attention(LayerContext& c, int layer, TensorView x) {
-  const LayerKind& kind = c.config.layer_kinds[static_cast<size_t>(layer)];
+  const LayerKind& kind = c.config.kind(layer);
   ProjectQkv(c, layer, x);
   if (kind.rope) RotateQk(c);
   if (kind.rope && c.config.normed_qk) {
@@ -253,7 +253,7 @@ void SharedAndRouted(LayerContext& c, int layer, TensorView x) {
 void Layer(LayerContext& c, int layer, TensorView x) {
   Attention(c, layer, x);
   c.ops.RmsNorm(x, c.weights.at(layer, kMlpNorm).view, c.config.rms_eps, c.normed);
-  if (c.config.layer_kinds[static_cast<size_t>(layer)].routed) {
+  if (c.config.kind(layer).routed) {
     SharedAndRouted(c, layer, x);
   } else {
     Mlp(c, layer, x);

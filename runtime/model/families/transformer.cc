@@ -119,7 +119,7 @@ void RotateQk(LayerContext& c) {
 }
 
 void AttendAndAdd(LayerContext& c, int layer, TensorView x) {
-  const int64_t chunk = c.config.layer_kinds[static_cast<size_t>(layer)].chunk;
+  const int64_t chunk = c.config.kind(layer).chunk;
   const RowIndex& rows = chunk == 0 ? c.rows : c.chunk_rows;
   const HeadSplit& heads = c.extent.heads;
   const KvPages& pages = c.kv[static_cast<size_t>(layer - c.extent.layers.begin)];
