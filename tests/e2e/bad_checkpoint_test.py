@@ -1,6 +1,5 @@
 """Checkpoints and shards that are broken: each is refused by a message that names the cause, never by a crash."""
 
-import json
 import pathlib
 import shutil
 import struct
@@ -8,23 +7,12 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import safetensors_file  # noqa: E402
 import trireme_process as trireme  # noqa: E402
 
 MODEL = "llama3-tiny-f32"  # one safetensors file
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 NORM = "model.norm.weight"
-
-
-def read_header(path):
-    content = path.read_bytes()
-    length = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8:8 + length]), content[8 + length:]
-
-
-def write_header(path, header, body):
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
 class BadCheckpointTest(trireme.TriremeTest):
@@ -47,9 +35,9 @@ class BadCheckpointTest(trireme.TriremeTest):
         self.assert_refused(result, *causes)
 
     def edit(self, change):
-        header, body = read_header(self.weights)
+        header, body = safetensors_file.read(self.weights)
         change(header)
-        write_header(self.weights, header, body)
+        safetensors_file.write(self.weights, header, body)
 
     def truncate(self, size):
         self.weights.write_bytes(self.weights.read_bytes()[:size])

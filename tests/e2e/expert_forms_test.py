@@ -7,6 +7,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import safetensors_file  # noqa: E402
 import trireme_process as trireme  # noqa: E402
 
 GGUF_ALIGNMENT = 32
@@ -62,9 +63,7 @@ def stack(tensors):
 
 
 def read_safetensors(path):
-    content = path.read_bytes()
-    length = struct.unpack("<Q", content[:8])[0]
-    header, body = json.loads(content[8:8 + length]), content[8 + length:]
+    header, body = safetensors_file.read(path)
     return {name: Tensor(entry["dtype"], entry["shape"], body[entry["data_offsets"][0]:entry["data_offsets"][1]])
             for name, entry in header.items() if name != "__metadata__"}
 
@@ -76,9 +75,7 @@ def write_safetensors(path, tensors):
         header[name] = {"dtype": tensor.dtype, "shape": tensor.shape,
                         "data_offsets": [len(body), len(body) + len(tensor.content)]}
         body += tensor.content
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    safetensors_file.write(path, header, body)
 
 
 def write_gguf(path, metadata, tensors):

@@ -24,7 +24,8 @@ inline nlohmann::ordered_json ReadTestJson(const std::string& path_in_data) {
       ReadTestFile(std::filesystem::path(TRIREME_SOURCE_DIR) / "tests/data" / path_in_data));
 }
 
-// A tokenizer that some tests need and the tree may lack.
+// A tokenizer that some tests need and the tree may lack; scripts/fetch_models.sh --tokenizers
+// brings it.
 struct TokenizerFile {
   const char* name;    // of the test case
   const char* golden;  // folder under tests/data/tokenizers
@@ -45,4 +46,4 @@ inline constexpr TokenizerFile kTokenizerFiles[] = {
 
 #define TRIREME_SKIP_WITHOUT(file) \
   if (!(file).Exists())            \
-  GTEST_SKIP() << (file).FullPath() << " is absent: run scripts/fetch_test_models.sh"
+  GTEST_SKIP() << (file).FullPath() << " is absent: run scripts/fetch_models.sh --tokenizers"
