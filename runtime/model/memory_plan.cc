@@ -76,6 +76,9 @@ absl::StatusOr<StoredTypes> ReadStoredTypes(const TensorTable& table, const Tens
       continue;
     }
     TRI_RETURN_IF_ERROR(entry.status());
+    if (*entry != nullptr && !source.holds_slices()) {
+      TRI_RETURN_IF_ERROR(CheckWhole(spec, **entry));
+    }
     types.push_back(*entry == nullptr ? std::nullopt : std::optional((*entry)->view.dtype));
   }
   return types;

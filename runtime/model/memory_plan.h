@@ -74,8 +74,8 @@ PagePoolShape PoolShapeOf(const ModelConfig& config, const Extent& extent,
 // The dtype that each row of a table is stored in; nullopt where the source has no such tensor.
 using StoredTypes = std::vector<std::optional<DType>>;
 
-// From headers alone. NOT_FOUND or INVALID_ARGUMENT as FindChecked; of a rank's shard, rows that
-// the rank does not hold are nullopt.
+// From headers alone. NOT_FOUND or INVALID_ARGUMENT as FindChecked and CheckWhole; of a rank's
+// shard, rows that the rank does not hold are nullopt.
 absl::StatusOr<StoredTypes> ReadStoredTypes(const TensorTable& table, const TensorSource& source);
 
 // A table with the dtypes of an actual checkpoint.

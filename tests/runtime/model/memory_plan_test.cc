@@ -106,5 +106,15 @@ TEST(MemoryPlan, AMissingTensorIsNamed) {
               StatusIs(absl::StatusCode::kNotFound, testing::HasSubstr("no_such")));
 }
 
+// A plan for such a model would be of sizes that no checkpoint has.
+TEST(MemoryPlan, AConfigurationOfMoreExpertsThanThereAreIsRefused) {
+  Opened model = Open("llama4-maverick-tiny");
+  model.config.experts->count = 128;
+  model.table = (*FindArchitecture(model.config.architecture))->tensors(model.config);
+  EXPECT_THAT(ReadStoredTypes(model.table, *model.source).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       testing::HasSubstr("says 128 where the weights have 8")));
+}
+
 }  // namespace
 }  // namespace trireme
