@@ -19,6 +19,7 @@
 #include "parallel/comm/flight_ring.h"
 #include "parallel/comm/mpi_comm.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/base/thread_pool.h"
 
 namespace trireme {
 namespace {
@@ -87,23 +88,28 @@ absl::Status CompleteWorkload(const ModelConfig& config, Workload& workload) {
   return absl::OkStatus();
 }
 
-std::vector<DType> DTypesOf(const PlannedModel& model) {
-  std::vector<DType> dtypes;
+// One for each form that the model's matrices have; those of routed experts have a width of their
+// own.
+std::vector<MlpShape> ShapesOf(const PlannedModel& model) {
+  const ModelConfig& config = model.source.config;
+  std::vector<MlpShape> shapes;
   for (size_t i = 0; i < model.types.size(); ++i) {
-    if (!model.types[i] || model.source.table[i].shape.rank() == 1) continue;
-    if (std::ranges::find(dtypes, *model.types[i]) == dtypes.end()) {
-      dtypes.push_back(*model.types[i]);
-    }
+    const TensorSpec& spec = model.source.table[i];
+    if (!model.types[i] || spec.shape.rank() == 1 || spec.expert_scales) continue;
+    const MatrixForm form{.dtype = *model.types[i], .input_major = spec.input_major};
+    if (std::ranges::find(shapes, form, &MlpShape::form) != shapes.end()) continue;
+    shapes.push_back({.form = form,
+                      .hidden = config.hidden,
+                      .width = IsRouted(spec) ? config.experts->width : config.intermediate});
   }
-  return dtypes;
+  return shapes;
 }
 
 // Replaces constants by measurements; true on the rank that goes on to plan.
-absl::StatusOr<bool> Measure(const PlannedModel& model, ClusterFile& cluster) {
+absl::StatusOr<bool> Measure(const PlannedModel& model, bool many, ClusterFile& cluster) {
   constexpr int64_t kTimeoutMs = 60'000;
-  TRI_ASSIGN_OR_RETURN(const bool many, IsOneOfManyRanks(ReadLaunchEnvironment()));
   if (!many) {
-    TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, DTypesOf(model), cluster));
+    TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, ShapesOf(model), cluster));
     return true;
   }
   FlightRing ring;
@@ -114,10 +120,10 @@ absl::StatusOr<bool> Measure(const PlannedModel& model, ClusterFile& cluster) {
   {
     const std::unique_ptr<Communicator> world = mpi->World(ring);
     if (mpi->rank() == kLeaderRank) {
-      TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, DTypesOf(model), cluster));
+      TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, ShapesOf(model), cluster));
     }
     TRI_RETURN_IF_ERROR(world->Barrier(Deadline::AfterMs(kTimeoutMs), "devices measured"));
-    TRI_RETURN_IF_ERROR(MeasureLink(model.source.config, DTypesOf(model).front(), *world, cluster));
+    TRI_RETURN_IF_ERROR(MeasureLink(ShapesOf(model).front(), *world, cluster));
   }
   const bool leads = mpi->rank() == kLeaderRank;
   TRI_RETURN_IF_ERROR(mpi->Finish(std::chrono::milliseconds(kTimeoutMs)));
@@ -133,7 +139,12 @@ absl::Status SaveCluster(const ClusterFile& cluster, const std::string& path) {
 }
 
 absl::StatusOr<int> Plan(PlanFlags& flags) {
-  ClusterFile cluster = ThisMachine();
+  const LaunchEnvironment launch = ReadLaunchEnvironment();
+  TRI_ASSIGN_OR_RETURN(const bool many, IsOneOfManyRanks(launch));
+  // mpirun binds a rank to a core, but the others are there.
+  const bool by_mpirun = !launch.ompi_comm_world_size.empty();
+  ClusterFile cluster =
+      ThisMachine(by_mpirun ? static_cast<int>(MachineCores().size()) : AvailableCores());
   if (!flags.cluster.empty()) {
     TRI_ASSIGN_OR_RETURN(cluster, LoadClusterConfig(flags.cluster));
   }
@@ -141,7 +152,7 @@ absl::StatusOr<int> Plan(PlanFlags& flags) {
   TRI_RETURN_IF_ERROR(CompleteWorkload(source.config, flags.workload));
   TRI_ASSIGN_OR_RETURN(const PlannedModel model, PlanModel(source));
   if (flags.measure) {
-    TRI_ASSIGN_OR_RETURN(const bool leads, Measure(model, cluster));
+    TRI_ASSIGN_OR_RETURN(const bool leads, Measure(model, many, cluster));
     if (!leads) return kExitOk;
   }
   if (!flags.save.empty()) TRI_RETURN_IF_ERROR(SaveCluster(cluster, flags.save));

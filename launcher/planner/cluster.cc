@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -10,7 +11,6 @@
 #include "absl/strings/str_split.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/base/thread_pool.h"
 
 namespace trireme {
 namespace {
@@ -76,7 +76,7 @@ absl::StatusOr<ClusterFile> LoadClusterConfig(const std::string& path) {
 }
 
 // Of a 2-core cloud machine with AVX-512, measured 2025-11; `--measure` replaces them.
-ClusterFile ThisMachine() {
+ClusterFile ThisMachine(int cores) {
   constexpr char kText[] = R"(
 name: this machine
 devices_per_node: 1
@@ -98,7 +98,7 @@ overhead: {verb_us: 0.3, step_us: 50, switch_us: 15, sample_us_per_1k: 1}
   TRI_CHECK_OK(ParseYaml(kText, kAssumption, machine.config, machine.sources));
   TRI_CHECK_OK(CompleteSettings(kAssumption, machine.config, machine.sources));
   for (auto& [path, source] : machine.sources) source = kAssumption;
-  machine.config.set_devices_per_node(AvailableCores());
+  machine.config.set_devices_per_node(cores);
   machine.sources["devices_per_node"] = kMeasured;
   const auto memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
@@ -147,7 +147,6 @@ Cluster::Cluster(const v1::ClusterConfig& config)
       devices_per_node(config.devices_per_node()),
       device_memory_bytes(config.device().memory_gb() * kGiga * config.device().memory_use()),
       shared_memory_bytes(config.shared().memory_gb() * kGiga * config.device().memory_use()),
-      shared_bytes_per_s(config.shared().memory_bandwidth_gb_s() * kGiga),
       attention_flops_per_s(config.device().attention_tflops() * kTera),
       attention_bytes_per_s(config.device().attention_gb_s() * kGiga),
       elementwise_bytes_per_s(config.device().elementwise_gb_s() * kGiga),
@@ -164,22 +163,38 @@ Cluster::Cluster(const v1::ClusterConfig& config)
   const v1::DeviceConfig& device = config.device();
   const double memory = device.memory_bandwidth_gb_s() * kGiga * device.memory_efficiency();
   for (const v1::RateConfig& rate : device.rates()) {
-    rates_.emplace_back(
-        rate.dtype(),
-        Rate{.flops_per_s = rate.tflops() * kTera * device.matmul_efficiency(),
-             .read_bytes_per_s = rate.read_gb_s() > 0 ? rate.read_gb_s() * kGiga : memory});
+    const double shared = rate.shared_read_gb_s() > 0
+                              ? rate.shared_read_gb_s() * config.devices_per_node()
+                              : config.shared().memory_bandwidth_gb_s();
+    rates_.push_back(
+        {.dtype = rate.dtype(),
+         .input_major = rate.input_major(),
+         .rate = {.flops_per_s = rate.tflops() * kTera * device.matmul_efficiency(),
+                  .read_bytes_per_s = rate.read_gb_s() > 0 ? rate.read_gb_s() * kGiga : memory,
+                  .node_bytes_per_s = shared * kGiga}});
   }
   TRI_CHECK(!rates_.empty());
-  if (device.attention_tflops() == 0) attention_flops_per_s = rates_.front().second.flops_per_s;
+  if (device.attention_tflops() == 0) attention_flops_per_s = rates_.front().rate.flops_per_s;
   if (device.attention_gb_s() == 0) attention_bytes_per_s = memory;
   if (device.elementwise_gb_s() == 0) elementwise_bytes_per_s = memory;
 }
 
-Rate Cluster::RateOf(DType dtype) const {
-  for (const auto& [name, rate] : rates_) {
-    if (name == Name(dtype)) return rate;
+const Cluster::FormRate& Cluster::Find(const MatrixForm& form) const {
+  const FormRate* of_dtype = nullptr;
+  for (const FormRate& rate : rates_) {
+    if (rate.dtype != Name(form.dtype)) continue;
+    if (rate.input_major == form.input_major) return rate;
+    if (of_dtype == nullptr) of_dtype = &rate;
   }
-  return rates_.front().second;
+  return of_dtype != nullptr ? *of_dtype : rates_.front();
+}
+
+Rate Cluster::RateOf(const MatrixForm& form, int running) const {
+  Rate rate = Find(form).rate;
+  if (rate.node_bytes_per_s > 0) {
+    rate.read_bytes_per_s = std::min(rate.read_bytes_per_s, rate.node_bytes_per_s / running);
+  }
+  return rate;
 }
 
 }  // namespace trireme

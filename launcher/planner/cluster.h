@@ -22,7 +22,7 @@ struct ClusterFile {
 absl::StatusOr<ClusterFile> LoadClusterConfig(const std::string& path);
 
 // One node, its cores as devices that share its memory. Rates are assumptions until measured.
-ClusterFile ThisMachine();
+ClusterFile ThisMachine(int cores);
 
 // As YAML that LoadClusterConfig reads.
 std::string ClusterYaml(const ClusterFile& cluster);
@@ -49,20 +49,27 @@ struct Link {
 struct Rate {
   double flops_per_s = 0;
   double read_bytes_per_s = 0;
+  double node_bytes_per_s = 0;  // that all devices of a node read together; 0: no common limit
+};
+
+// How a matrix is stored, as far as a rate may depend on it.
+struct MatrixForm {
+  DType dtype = DType::kF32;
+  bool input_major = false;  // rows are inputs: fused experts
+  friend bool operator==(const MatrixForm&, const MatrixForm&) = default;
 };
 
 struct Cluster {
   explicit Cluster(const v1::ClusterConfig& config);
 
   int devices() const { return nodes * devices_per_node; }
-  // Of weights stored as `dtype`.
-  Rate RateOf(DType dtype) const;
+  // Of weights stored so, on each of `running` devices of a node that compute at once.
+  Rate RateOf(const MatrixForm& form, int running = 1) const;
 
   int nodes = 1;
   int devices_per_node = 1;
   double device_memory_bytes = 0;  // that a rank may fill, where each device has a rank
   double shared_memory_bytes = 0;  // of a node's devices together; 0: each has its own
-  double shared_bytes_per_s = 0;   // the same; 0: no common limit
   double attention_flops_per_s = 0;
   double attention_bytes_per_s = 0;
   double elementwise_bytes_per_s = 0;
@@ -78,7 +85,14 @@ struct Cluster {
   double price_per_device_hour = 0;
 
  private:
-  std::vector<std::pair<std::string, Rate>> rates_;
+  struct FormRate {
+    std::string dtype;
+    bool input_major = false;
+    Rate rate;
+  };
+  const FormRate& Find(const MatrixForm& form) const;
+
+  std::vector<FormRate> rates_;
 };
 
 }  // namespace trireme

@@ -30,12 +30,6 @@ double ActivationBytes(const ModelConfig& config, const Extent& extent, const La
   return kFloatBytes * (10 * hidden + 4 * heads * static_cast<double>(config.head_dim) + 3 * mlp);
 }
 
-LayerKind KindOf(const ModelConfig& config, int64_t layer) {
-  TRI_CHECK(layer >= 0 && layer < config.layers);
-  const auto index = static_cast<size_t>(layer);
-  return index < config.layer_kinds.size() ? config.layer_kinds[index] : LayerKind();
-}
-
 int RanksPerNode(const Cluster& cluster, const Mesh& mesh) {
   const int spread = (mesh.ranks() + cluster.nodes - 1) / cluster.nodes;
   return std::max(cluster.devices_per_node, spread);
@@ -53,8 +47,17 @@ StepSeconds& StepSeconds::operator+=(const StepSeconds& other) {
   return *this;
 }
 
+StepSeconds StepSeconds::operator/(double divisor) const {
+  return {.weights = weights / divisor,
+          .attention = attention / divisor,
+          .activations = activations / divisor,
+          .collectives = collectives / divisor,
+          .hops = hops / divisor,
+          .step = step / divisor};
+}
+
 int64_t VisiblePositions(const ModelConfig& config, int64_t layer, int64_t context) {
-  const int64_t chunk = KindOf(config, layer).chunk;
+  const int64_t chunk = config.kind(layer).chunk;
   return chunk > 0 ? std::min(chunk, context) : context;
 }
 
@@ -103,11 +106,7 @@ double CostModel::MatrixSeconds(const RankLoad& load, const StepShape& shape) co
   const int running = std::min(RunningWith(load.rank), cluster_.devices_per_node);
   double seconds = 0;
   for (const MatrixGroup& group : load.matrices) {
-    Rate rate = cluster_.RateOf(group.dtype);
-    if (cluster_.shared_bytes_per_s > 0) {
-      rate.read_bytes_per_s =
-          std::min(rate.read_bytes_per_s, cluster_.shared_bytes_per_s / running);
-    }
+    const Rate rate = cluster_.RateOf(group.form, running);
     double rows = shape.rows;
     double share = 1;
     if (group.use == Use::kSampledTokens) {
@@ -143,7 +142,7 @@ double CostModel::AttentionSeconds(const RankLoad& load, const StepShape& shape)
 double CostModel::ActivationSeconds(const RankLoad& load, const StepShape& shape) const {
   double seconds = 0;
   for (int64_t layer = load.extent.layers.begin; layer < load.extent.layers.end; ++layer) {
-    const LayerKind kind = KindOf(config_, layer);
+    const LayerKind& kind = config_.kind(layer);
     seconds +=
         (kind.routed ? 2 : 1) * kVerbsPerLayer * cluster_.verb_s +
         shape.rows * ActivationBytes(config_, load.extent, kind) / cluster_.elementwise_bytes_per_s;
@@ -178,7 +177,7 @@ double CostModel::CollectiveSeconds(int stage, const StepShape& shape) const {
   double seconds = extent.first_stage() ? sum : 0;
   for (int64_t layer = extent.layers.begin; layer < extent.layers.end; ++layer) {
     seconds += kSumsPerLayer * sum;
-    if (!KindOf(config_, layer).routed) continue;
+    if (!config_.kind(layer).routed) continue;
     // The routed experts' sums travel with the shared one's, a row for each expert of a token.
     const auto per_token = static_cast<double>(config_.experts->per_token);
     seconds += TreeSumSeconds(stage, bytes * (1 + per_token)) - sum;
@@ -206,22 +205,29 @@ double CostModel::HopSeconds(const StepShape& shape) const {
   return seconds;
 }
 
+StepSeconds CostModel::ComputeSeconds(int stage, const StepShape& shape) const {
+  StepSeconds longest;
+  StepSeconds of_node;
+  for (int shard = 0; shard < mesh_.shards(); ++shard) {
+    const int rank = stage * mesh_.shards() + shard;
+    const RankLoad& load = loads_[static_cast<size_t>(rank)];
+    const StepSeconds own{.weights = MatrixSeconds(load, shape),
+                          .attention = AttentionSeconds(load, shape),
+                          .activations = ActivationSeconds(load, shape)};
+    if (shard == 0 || NodeOf(rank) != NodeOf(rank - 1)) of_node = {};
+    of_node += own;
+    for (const StepSeconds& bound : {own, of_node / cluster_.devices_per_node}) {
+      if (bound.total() > longest.total()) longest = bound;
+    }
+  }
+  return longest;
+}
+
 StepSeconds CostModel::Step(const StepShape& shape) const {
   StepSeconds total;
   for (int stage = 0; stage < mesh_.pp; ++stage) {
-    StepSeconds slowest;
-    for (int shard = 0; shard < mesh_.shards(); ++shard) {
-      const RankLoad& load = loads_[static_cast<size_t>(stage * mesh_.shards() + shard)];
-      const StepSeconds rank{.weights = MatrixSeconds(load, shape),
-                             .attention = AttentionSeconds(load, shape),
-                             .activations = ActivationSeconds(load, shape)};
-      if (rank.total() > slowest.total()) slowest = rank;
-    }
-    const int turns = Turns(stage);
-    total += {.weights = slowest.weights * turns,
-              .attention = slowest.attention * turns,
-              .activations = slowest.activations * turns,
-              .collectives = CollectiveSeconds(stage, shape)};
+    total += ComputeSeconds(stage, shape);
+    total.collectives += CollectiveSeconds(stage, shape);
   }
   total.hops = HopSeconds(shape);
   total.step = cluster_.step_s + shape.samples * static_cast<double>(config_.vocabulary) *

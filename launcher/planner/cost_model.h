@@ -7,8 +7,8 @@
 // A stage's ranks meet at every sum, so its time is its slowest rank's. Stages run one after
 // another: an executor has one plan in flight.
 //
-// Ranks are placed node by node, in rank order. Where a node has more ranks than devices, those
-// that compute at once take turns.
+// Ranks are placed node by node, in rank order. Where a node has more ranks than devices, its
+// devices share the ranks' work evenly: one that waits leaves its device to another.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,7 @@ struct StepSeconds {
 
   double total() const { return weights + attention + activations + collectives + hops + step; }
   StepSeconds& operator+=(const StepSeconds& other);
+  StepSeconds operator/(double divisor) const;
 };
 
 // Positions of `context` that a layer's attention sees and keeps.
@@ -67,6 +68,8 @@ class CostModel {
     double touched = 0;
   };
   RoutedShare Routed(const RankLoad& load, const StepShape& shape) const;
+  // Until the last rank of the stage has computed, waiting for none.
+  StepSeconds ComputeSeconds(int stage, const StepShape& shape) const;
   double MatrixSeconds(const RankLoad& load, const StepShape& shape) const;
   double AttentionSeconds(const RankLoad& load, const StepShape& shape) const;
   double ActivationSeconds(const RankLoad& load, const StepShape& shape) const;

@@ -3,28 +3,24 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <thread>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/model/extent.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/model/memory_plan.h"
 #include "runtime/ops/ops.h"
 #include "runtime/sampling/sampler.h"
 
 namespace trireme {
 namespace {
 
-// Three times a large last-level cache, so that weights come from memory as they do in a step.
-constexpr double kWeightBytes = 96 << 20;
-constexpr int64_t kManyTokens = 128;
 constexpr int64_t kKeys = 256;
-constexpr int kRuns = 40;
-// A small normal number in every dtype: zeros may be shared pages, and tiny numbers slow.
-constexpr int kFill = 0x3c;
 
 double Seconds(absl::FunctionRef<void()> body) {
   const auto start = std::chrono::steady_clock::now();
@@ -32,106 +28,77 @@ double Seconds(absl::FunctionRef<void()> body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double BestSeconds(absl::FunctionRef<void()> body, int runs = kRuns) {
+// The end of the lowest eighth: what other work on the machine disturbed least.
+double LowOf(std::vector<double>& seconds) {
+  std::ranges::sort(seconds);
+  return seconds[seconds.size() / 8];
+}
+
+// Of one call: of several spans of calls, each long enough to hold the usual hitches of a machine,
+// a low one. The very shortest would be luck that no step has.
+double UsualSeconds(absl::FunctionRef<void()> body) {
+  constexpr double kSpanSeconds = 0.03;
+  constexpr double kAllSeconds = 0.4;
   body();
-  double best = Seconds(body);
-  for (int run = 1; run < runs; ++run) best = std::min(best, Seconds(body));
-  return best;
+  const double once = std::max(Seconds(body), 1e-9);
+  const int calls = std::max(1, static_cast<int>(kSpanSeconds / once));
+  const auto wanted = static_cast<size_t>(std::max(3.0, kAllSeconds / (once * calls)));
+  std::vector<double> spans;
+  while (spans.size() < wanted) {
+    spans.push_back(Seconds([&] {
+      for (int call = 0; call < calls; ++call) body();
+    }));
+  }
+  return LowOf(spans) / calls;
 }
 
-Tensor Filled(DType dtype, Shape shape) {
-  Tensor tensor(dtype, shape);
-  const TensorView view = tensor.view();
-  std::memset(view.data, kFill, static_cast<size_t>(view.bytes()));
-  return tensor;
-}
-
-// One thread's verbs and the two products of an MLP, whose matrices are most of a model: one from
-// the hidden row to the MLP's width, and one back, in leaves. As many layers of them as do not fit
-// a cache.
-class Bench {
- public:
-  static absl::StatusOr<std::unique_ptr<Bench>> Make(const ModelConfig& config, DType dtype) {
-    TRI_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeCpuOps({.threads = 1}));
-    return std::unique_ptr<Bench>(new Bench(config, dtype, std::move(ops)));
+// Bytes of weights a second that each of `cores` reads while all do, a thread on each.
+absl::StatusOr<double> ReadTogether(const MlpShape& shape, std::span<const int> cores) {
+  constexpr int kPasses = 4;
+  std::vector<std::unique_ptr<MlpBench>> benches;
+  for (size_t i = 0; i < cores.size(); ++i) {
+    TRI_ASSIGN_OR_RETURN(benches.emplace_back(), MlpBench::Make(shape));
   }
-
-  double weight_bytes() const {
-    const double both = static_cast<double>(RowBytes(dtype_, hidden_) * mlp_) +
-                        static_cast<double>(RowBytes(dtype_, mlp_) * hidden_);
-    return both * static_cast<double>(layers_.size());
-  }
-  double flops_per_token() const {
-    return 4.0 * static_cast<double>(hidden_ * mlp_) * static_cast<double>(layers_.size());
-  }
-
-  int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
-
-  // Calls `after` after each layer.
-  void Multiply(
-      int64_t tokens, absl::FunctionRef<void()> after = [] {}) {
-    const Range rows{0, tokens};
-    for (Layer& layer : layers_) {
-      ops_->Linear(x_.view().Rows(rows), layer.up.view(), middle_.view().Rows(rows));
-      ops_->LinearLeaves(middle_.view().Rows(rows), layer.down.view(), 0, leaves_.schedule,
-                         out_.view().Rows(rows));
-      after();
-    }
-  }
-
- private:
-  struct Layer {
-    Tensor up, down;
+  const auto read = [&](size_t i) {
+    RunOnCore(cores[i]);
+    for (int pass = 0; pass < kPasses; ++pass) benches[i]->Multiply(1);
   };
-
-  Bench(const ModelConfig& config, DType dtype, std::unique_ptr<Ops> ops)
-      : ops_(std::move(ops)),
-        dtype_(dtype),
-        hidden_(WholeBlocks(config.hidden, dtype)),
-        mlp_(WholeBlocks(config.intermediate, dtype)),
-        leaves_(SplitWidth(mlp_, kMlpLeaves, 0, 1)),
-        x_(Filled(DType::kF32, {kManyTokens, hidden_})),
-        middle_(Filled(DType::kF32, {kManyTokens, mlp_})),
-        out_(Filled(DType::kF32, {kManyTokens, hidden_})) {
-    do {
-      layers_.push_back({Filled(dtype, {mlp_, hidden_}), Filled(dtype, {hidden_, mlp_})});
-    } while (weight_bytes() < kWeightBytes);
-  }
-  static int64_t WholeBlocks(int64_t width, DType dtype) {
-    const int64_t block = Traits(dtype).block_elements;
-    return (width + block - 1) / block * block;
-  }
-
-  std::unique_ptr<Ops> ops_;
-  const DType dtype_;
-  const int64_t hidden_, mlp_;
-  const WidthSplit leaves_;
-  Tensor x_, middle_, out_;
-  std::vector<Layer> layers_;
-};
-
-// Bytes a second that `devices` threads read together.
-absl::StatusOr<double> SharedBandwidth(const ModelConfig& config, DType dtype, int devices) {
-  std::vector<std::unique_ptr<Bench>> benches;
-  for (int i = 0; i < devices; ++i) {
-    TRI_ASSIGN_OR_RETURN(benches.emplace_back(), Bench::Make(config, dtype));
-  }
-  const double seconds = BestSeconds([&] {
+  const double seconds = UsualSeconds([&] {
     std::vector<std::jthread> threads;
-    for (const auto& bench : benches) threads.emplace_back([&bench] { bench->Multiply(1); });
+    for (size_t i = 0; i < benches.size(); ++i) threads.emplace_back(read, i);
   });
-  return benches.front()->weight_bytes() * devices / seconds;
+  return benches.front()->weight_bytes() * kPasses / seconds;
+}
+
+absl::Status MeasureRate(const MlpShape& shape, std::span<const int> cores, int index,
+                         ClusterFile& cluster) {
+  const std::string path = absl::StrFormat("device.rates[%d].", index);
+  v1::RateConfig& rate = *cluster.config.mutable_device()->add_rates();
+  rate.set_dtype(std::string(Name(shape.form.dtype)));
+  rate.set_input_major(shape.form.input_major);
+  cluster.sources[path + "dtype"] = "the model";
+  cluster.sources[path + "input_major"] = "the model";
+  {
+    TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MlpBench> bench, MlpBench::Make(shape));
+    const double one = UsualSeconds([&] { bench->Multiply(1); });
+    SetMeasured(path + "read_gb_s", bench->weight_bytes() / one / 1e9, cluster);
+    const double many = UsualSeconds([&] { bench->Multiply(MlpBench::kMostTokens); });
+    SetMeasured(path + "tflops", bench->flops_per_token() * MlpBench::kMostTokens / many / 1e12,
+                cluster);
+  }
+  TRI_ASSIGN_OR_RETURN(const double together, ReadTogether(shape, cores));
+  SetMeasured(path + "shared_read_gb_s", together / 1e9, cluster);
+  return absl::OkStatus();
 }
 
 // Attention of `rows` tokens over kKeys keys that all of them see.
 double AttentionSeconds(const ModelConfig& config, Ops& ops, int64_t rows) {
-  constexpr int64_t kPageTokens = 32;
   constexpr int64_t kPages = (kKeys + kPageTokens - 1) / kPageTokens;
-  Tensor k = Filled(DType::kF16, {kPages, config.kv_heads, kPageTokens, config.head_dim});
-  Tensor v = Filled(DType::kF16, {kPages, config.kv_heads, kPageTokens, config.head_dim});
+  Tensor k = FilledTensor(DType::kF16, {kPages, config.kv_heads, kPageTokens, config.head_dim});
+  Tensor v = FilledTensor(DType::kF16, {kPages, config.kv_heads, kPageTokens, config.head_dim});
   const Shape shape{rows, config.query_heads * config.head_dim};
-  Tensor q = Filled(DType::kF32, shape);
-  Tensor out = Filled(DType::kF32, shape);
+  Tensor q = FilledTensor(DType::kF32, shape);
+  Tensor out = FilledTensor(DType::kF32, shape);
   std::vector<int32_t> positions(static_cast<size_t>(rows), kKeys - 1);
   std::vector<int32_t> sequences(static_cast<size_t>(rows), 0);
   std::vector<int32_t> pages(kPages);
@@ -143,7 +110,7 @@ double AttentionSeconds(const ModelConfig& config, Ops& ops, int64_t rows) {
                                  .group = config.query_heads / config.kv_heads,
                                  .head_dim = config.head_dim,
                                  .scale = 0.1F};
-  return BestSeconds([&] {
+  return UsualSeconds([&] {
     ops.Attention(q.view(), index, {k.view(), v.view()}, attention, out.view());
   });
 }
@@ -161,19 +128,19 @@ void MeasureAttention(const ModelConfig& config, Ops& ops, ClusterFile& cluster)
 // Per byte of activations that the passes of a layer read and write, and per verb.
 void MeasurePasses(const ModelConfig& config, Ops& ops, ClusterFile& cluster) {
   constexpr int kTimes = 64;
-  Tensor tiny = Filled(DType::kF32, {1, 16});
-  const Tensor other = Filled(DType::kF32, {1, 16});
-  const double verb = BestSeconds([&] {
+  Tensor tiny = FilledTensor(DType::kF32, {1, 16});
+  const Tensor other = FilledTensor(DType::kF32, {1, 16});
+  const double verb = UsualSeconds([&] {
                         for (int i = 0; i < kTimes; ++i) ops.Add(tiny.view(), other.view());
                       }) /
                       kTimes;
   SetMeasured("overhead.verb_us", verb * 1e6, cluster);
-  Tensor x = Filled(DType::kF32, {1, config.hidden});
-  Tensor y = Filled(DType::kF32, {1, config.hidden});
-  const Tensor norm = Filled(DType::kF32, {config.hidden});
-  Tensor gate = Filled(DType::kF32, {1, config.intermediate});
-  const Tensor up = Filled(DType::kF32, {1, config.intermediate});
-  const double seconds = BestSeconds([&] {
+  Tensor x = FilledTensor(DType::kF32, {1, config.hidden});
+  Tensor y = FilledTensor(DType::kF32, {1, config.hidden});
+  const Tensor norm = FilledTensor(DType::kF32, {config.hidden});
+  Tensor gate = FilledTensor(DType::kF32, {1, config.intermediate});
+  const Tensor up = FilledTensor(DType::kF32, {1, config.intermediate});
+  const double seconds = UsualSeconds([&] {
                            for (int i = 0; i < kTimes; ++i) {
                              ops.RmsNorm(x.view(), norm.view(), 1e-5F, y.view());
                              ops.SiluMul(gate.view(), up.view());
@@ -192,52 +159,63 @@ void MeasureSampler(const ModelConfig& config, ClusterFile& cluster) {
   SampleRow row;
   row.params.temperature = 0;
   SamplerScratch scratch;
-  const double seconds = BestSeconds([&] { Sample(logits, row, scratch); });
+  const double seconds = UsualSeconds([&] { Sample(logits, row, scratch); });
   SetMeasured("overhead.sample_us_per_1k", seconds * 1e9 / static_cast<double>(config.vocabulary),
               cluster);
 }
 
-// Of one of many exchanges between two ranks, back to back.
+// Of one of many exchanges between two ranks, back to back; as often on both.
 double ExchangeSeconds(Communicator& comm, int64_t floats, int times) {
-  Tensor values = Filled(DType::kF32, {1, floats});
-  return BestSeconds([&] {
-           for (int i = 0; i < times; ++i) comm.TreeSum(values.view(), "measure");
-         }) /
-         times;
+  constexpr int kSpans = 16;
+  Tensor values = FilledTensor(DType::kF32, {1, floats});
+  std::vector<double> spans;
+  for (int span = 0; span < kSpans; ++span) {
+    spans.push_back(Seconds([&] {
+      for (int i = 0; i < times; ++i) comm.TreeSum(values.view(), "measure");
+    }));
+  }
+  return LowOf(spans) / times;
 }
 
 // What a tree sum of a hidden row adds to the work of a layer when it follows each, as in a step:
-// ranks reach it one after the other, and its memory is no longer in a cache.
-double SumSecondsInStep(Communicator& comm, Bench& bench, int64_t hidden) {
-  Tensor row = Filled(DType::kF32, {1, hidden});
-  const auto layers = static_cast<double>(bench.layers());
-  const double alone = BestSeconds([&] { bench.Multiply(1); });
-  const double with =
-      BestSeconds([&] { bench.Multiply(1, [&] { comm.TreeSum(row.view(), "measure"); }); });
-  return std::max(0.0, with - alone) / layers;
+// ranks reach it one after the other, and its memory is no longer in a cache. All ranks start and
+// end a run of passes together, so that where they share cores every rank's work counts; runs with
+// and without sums take turns, and the median of their differences stands.
+double SumSecondsInStep(Communicator& comm, MlpBench& bench, int64_t hidden, Deadline deadline) {
+  constexpr int kPairs = 21;
+  constexpr int kPasses = 3;
+  Tensor row = FilledTensor(DType::kF32, {1, hidden});
+  const auto seconds = [&](absl::FunctionRef<void()> after) {
+    comm.Barrier(deadline, "measure").IgnoreError();  // kept in comm.status()
+    return Seconds([&] {
+      for (int pass = 0; pass < kPasses; ++pass) bench.Multiply(1, after);
+      comm.Barrier(deadline, "measure").IgnoreError();
+    });
+  };
+  std::vector<double> differences;
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const double alone = seconds([] {});
+    differences.push_back(seconds([&] { comm.TreeSum(row.view(), "measure"); }) - alone);
+  }
+  std::ranges::nth_element(differences, differences.begin() + kPairs / 2);
+  return std::max(0.0, differences[kPairs / 2]) / static_cast<double>(kPasses * bench.layers());
 }
 
 }  // namespace
 
-absl::Status MeasureDevices(const ModelConfig& config, const std::vector<DType>& dtypes,
+absl::Status MeasureDevices(const ModelConfig& config, const std::vector<MlpShape>& shapes,
                             ClusterFile& cluster) {
   cluster.config.mutable_device()->clear_rates();
-  for (size_t i = 0; i < dtypes.size(); ++i) {
-    const std::string path = absl::StrFormat("device.rates[%d]", i);
-    cluster.config.mutable_device()->add_rates()->set_dtype(std::string(Name(dtypes[i])));
-    cluster.sources[path + ".dtype"] = "the model";
-    TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Bench> bench, Bench::Make(config, dtypes[i]));
-    const double read = BestSeconds([&] { bench->Multiply(1); });
-    SetMeasured(path + ".read_gb_s", bench->weight_bytes() / read / 1e9, cluster);
-    const double many = BestSeconds([&] { bench->Multiply(kManyTokens); }, 2);
-    SetMeasured(path + ".tflops",
-                bench->flops_per_token() * static_cast<double>(kManyTokens) / many / 1e12, cluster);
+  std::vector<int> cores = MachineCores();
+  const auto devices = static_cast<size_t>(cluster.config.devices_per_node());
+  if (cores.size() > devices) cores.resize(devices);
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    TRI_RETURN_IF_ERROR(MeasureRate(shapes[i], cores, static_cast<int>(i), cluster));
   }
-  const int devices = cluster.config.devices_per_node();
-  TRI_ASSIGN_OR_RETURN(const double alone, SharedBandwidth(config, DType::kBF16, 1));
-  SetMeasured("device.memory_bandwidth_gb_s", alone / 1e9, cluster);
-  TRI_ASSIGN_OR_RETURN(const double shared, SharedBandwidth(config, DType::kBF16, devices));
-  SetMeasured("shared.memory_bandwidth_gb_s", shared / 1e9, cluster);
+  const v1::RateConfig& first = cluster.config.device().rates(0);
+  SetMeasured("device.memory_bandwidth_gb_s", first.read_gb_s(), cluster);
+  SetMeasured("shared.memory_bandwidth_gb_s",
+              first.shared_read_gb_s() * static_cast<double>(devices), cluster);
   TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeCpuOps({.threads = 1}));
   MeasureAttention(config, *ops, cluster);
   MeasurePasses(config, *ops, cluster);
@@ -245,8 +223,7 @@ absl::Status MeasureDevices(const ModelConfig& config, const std::vector<DType>&
   return absl::OkStatus();
 }
 
-absl::Status MeasureLink(const ModelConfig& config, DType dtype, Communicator& world,
-                         ClusterFile& cluster) {
+absl::Status MeasureLink(MlpShape shape, Communicator& world, ClusterFile& cluster) {
   constexpr int64_t kFewFloats = 16;
   constexpr int64_t kManyFloats = 64 << 10;  // what a sum sends at a time
   constexpr int64_t kTimeoutMs = 60'000;
@@ -254,8 +231,10 @@ absl::Status MeasureLink(const ModelConfig& config, DType dtype, Communicator& w
   const bool of_pair = world.rank() < 2;
   TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> pair,
                        world.Split(of_pair ? 0 : 1, world.rank(), deadline));
-  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Bench> bench, Bench::Make(config, dtype));
-  const auto row_bytes = static_cast<double>(config.hidden) * 4;
+  // Between two sums a rank computes with its slice: what ranks wait for each other grows with it.
+  shape.width = std::max<int64_t>(1, shape.width / world.size());
+  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MlpBench> bench, MlpBench::Make(shape));
+  const auto row_bytes = static_cast<double>(shape.hidden) * 4;
   const int devices = cluster.config.devices_per_node();
   double latency = 0;
   if (of_pair) {
@@ -263,7 +242,8 @@ absl::Status MeasureLink(const ModelConfig& config, DType dtype, Communicator& w
     const double many = ExchangeSeconds(*pair, kManyFloats, 10);
     const double per_byte = std::max(many - few, many / 10) / (4.0 * kManyFloats);
     SetMeasured("node_link.bandwidth_gb_s", 1e-9 / per_byte, cluster);
-    latency = std::max(few, SumSecondsInStep(*pair, *bench, config.hidden) - row_bytes * per_byte);
+    const double in_step = SumSecondsInStep(*pair, *bench, shape.hidden, deadline);
+    latency = std::max(few, in_step - row_bytes * per_byte);
     SetMeasured("node_link.latency_us", latency * 1e6, cluster);
     TRI_RETURN_IF_ERROR(pair->status());
   }
@@ -271,9 +251,12 @@ absl::Status MeasureLink(const ModelConfig& config, DType dtype, Communicator& w
   if (world.size() > devices && std::has_single_bit(static_cast<unsigned>(world.size()))) {
     const int turns = (world.size() + devices - 1) / devices;
     const double exchanges = std::bit_width(static_cast<unsigned>(world.size())) - 1;
-    const double sum = SumSecondsInStep(world, *bench, config.hidden);
-    SetMeasured("overhead.switch_us", std::max(0.0, sum / exchanges - turns * latency) * 1e6,
-                cluster);
+    const double exchange = SumSecondsInStep(world, *bench, shape.hidden, deadline) / exchanges;
+    if (world.rank() == 0) {
+      latency = std::min(latency, exchange / turns);
+      SetMeasured("node_link.latency_us", latency * 1e6, cluster);
+      SetMeasured("overhead.switch_us", (exchange - turns * latency) * 1e6, cluster);
+    }
   }
   return world.Barrier(deadline, "measured");
 }

@@ -19,7 +19,7 @@ bool IsLookup(const TensorSpec& spec, const Extent& extent) {
 
 void AddMatrix(const MatrixGroup& matrix, std::vector<MatrixGroup>& groups) {
   for (MatrixGroup& group : groups) {
-    if (group.dtype != matrix.dtype || group.use != matrix.use) continue;
+    if (group.form != matrix.form || group.use != matrix.use) continue;
     group.bytes += matrix.bytes;
     group.elements += matrix.elements;
     return;
@@ -67,7 +67,7 @@ RankLoad LoadOf(const StoredTable& stored, const Extent& extent, bool whole) {
     (IsRouted(spec) ? load.mapped_routed_bytes : load.mapped_bytes) +=
         whole ? MappedSlice(spec, *slice, dtype) : bytes;
     if (spec.shape.rank() == 1) continue;
-    AddMatrix({.dtype = dtype,
+    AddMatrix({.form = {.dtype = dtype, .input_major = spec.input_major},
                .use = UseOf(spec, extent),
                .bytes = bytes,
                .elements = slice->rows.size() * slice->columns.size() * slice->experts.size()},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "launcher/planner/cluster.h"
 #include "parallel/mesh.h"
 #include "parallel/shards/model_source.h"
 #include "runtime/model/memory_plan.h"
@@ -23,9 +24,9 @@ enum class Use {
   kRoutedTokens,   // routed experts
 };
 
-// Matrices of one dtype and use, together.
+// Matrices of one form and use, together.
 struct MatrixGroup {
-  DType dtype = DType::kF32;
+  MatrixForm form;
   Use use = Use::kEveryToken;
   int64_t bytes = 0;
   int64_t elements = 0;

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <climits>
+#include <cstring>
 #include <optional>
 
 #include "runtime/base/check.h"
@@ -136,6 +137,29 @@ int AvailableCores() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
   return std::max(1, CPU_COUNT(&set));
+}
+
+std::vector<int> MachineCores() {
+  std::vector<int> cores;
+  // The system takes away what it does not grant. On a thread of its own, whose binding ends here.
+  std::jthread([&cores] {
+    cpu_set_t set;
+    std::memset(&set, 0xff, sizeof set);
+    sched_setaffinity(0, sizeof set, &set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_ZERO(&set);
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &set)) cores.push_back(core);
+    }
+  }).join();
+  if (cores.empty()) cores.push_back(0);
+  return cores;
+}
+
+void RunOnCore(int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  sched_setaffinity(0, sizeof set, &set);
 }
 
 }  // namespace trireme

@@ -61,4 +61,10 @@ class ThreadPool {
 // Cores this process may run on (its affinity mask, not the machine's count).
 int AvailableCores();
 
+// Cores that it could be given: what a launcher bound it to does not count, what the system grants
+// does.
+std::vector<int> MachineCores();
+// Binds the calling thread.
+void RunOnCore(int core);
+
 }  // namespace trireme

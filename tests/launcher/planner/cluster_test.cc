@@ -53,11 +53,39 @@ TEST_F(ClusterTest, ConstantsAreInSecondsAndBytes) {
   ASSERT_OK(loaded);
   const Cluster cluster(loaded->config);
   EXPECT_EQ(cluster.devices(), 2);
-  EXPECT_DOUBLE_EQ(cluster.RateOf(DType::kQ4_1).read_bytes_per_s, 20e9);
+  EXPECT_DOUBLE_EQ(cluster.RateOf({DType::kQ4_1}).read_bytes_per_s, 20e9);
   // A dtype without its own rate takes the first; without a read rate, the memory's.
-  EXPECT_DOUBLE_EQ(cluster.RateOf(DType::kF16).read_bytes_per_s, 50e9);
-  EXPECT_DOUBLE_EQ(cluster.RateOf(DType::kBF16).flops_per_s, 10e12 * 0.6);
+  EXPECT_DOUBLE_EQ(cluster.RateOf({DType::kF16}).read_bytes_per_s, 50e9);
+  EXPECT_DOUBLE_EQ(cluster.RateOf({DType::kBF16}).flops_per_s, 10e12 * 0.6);
   EXPECT_DOUBLE_EQ(cluster.node_link.Seconds(50e9), 1 + 2e-6);
+}
+
+TEST_F(ClusterTest, RatesAreOfAFormAndOfHowManyReadAtOnce) {
+  const auto loaded = Load(
+      "name: shared\n"
+      "devices_per_node: 4\n"
+      "device:\n"
+      "  memory_bandwidth_gb_s: 20\n"
+      "  rates:\n"
+      "    - {dtype: Q4_1, tflops: 5, read_gb_s: 10}\n"
+      "    - {dtype: BF16, tflops: 10, read_gb_s: 16, shared_read_gb_s: 9}\n"
+      "    - {dtype: BF16, input_major: true, tflops: 10, read_gb_s: 14}\n"
+      "shared: {memory_gb: 8, memory_bandwidth_gb_s: 32}\n"
+      "node_link: {latency_us: 2, bandwidth_gb_s: 50}\n");
+  ASSERT_OK(loaded);
+  const Cluster cluster(loaded->config);
+  const auto read = [&](const MatrixForm& form, int running) {
+    return cluster.RateOf(form, running).read_bytes_per_s;
+  };
+  EXPECT_DOUBLE_EQ(read({DType::kBF16}, 1), 16e9);
+  EXPECT_DOUBLE_EQ(read({DType::kBF16, true}, 1), 14e9);
+  // No rate for the form: that of the dtype; none of the dtype either: the first.
+  EXPECT_DOUBLE_EQ(read({DType::kQ4_1, true}, 1), 10e9);
+  EXPECT_DOUBLE_EQ(read({DType::kF32, true}, 1), 10e9);
+  // What was measured with all devices at once goes before the node's limit.
+  EXPECT_DOUBLE_EQ(read({DType::kBF16}, 2), 16e9);
+  EXPECT_DOUBLE_EQ(read({DType::kBF16}, 4), 9e9);
+  EXPECT_DOUBLE_EQ(read({DType::kBF16, true}, 4), 8e9);
 }
 
 TEST_F(ClusterTest, EveryConstantSaysWhereItCameFrom) {
@@ -75,7 +103,7 @@ TEST_F(ClusterTest, EveryConstantSaysWhereItCameFrom) {
 }
 
 TEST_F(ClusterTest, SavedConstantsLoadAgain) {
-  ClusterFile machine = ThisMachine();
+  ClusterFile machine = ThisMachine(2);
   SetMeasured("node_link.latency_us", 3.5, machine);
   const auto again = Load(ClusterYaml(machine));
   ASSERT_OK(again);

@@ -106,6 +106,30 @@ TEST_F(SearchTest, OneMeshMayTakeTurnsOnItsDevices) {
   EXPECT_NEAR(result->plans[0].decode.weights, 2 * apart->decode.weights, 1e-12);
 }
 
+TEST_F(SearchTest, RanksOfUnequalWorkShareDevicesByTheirWork) {
+  Open("llama3-tiny-bf16");
+  config_.set_nodes(1);
+  config_.set_devices_per_node(2);
+  const Mesh mesh{.tp = 4};
+  auto loads = LoadsOf(*model_, mesh);
+  ASSERT_OK(loads);
+  const Cluster cluster(config_);
+  const auto weights = [&] {
+    return CostModel(cluster, source_.config, mesh, *loads, DType::kF16).Decode(1, 32).weights;
+  };
+  const double equal = weights();
+  const auto grow = [&](double factor) {
+    for (MatrixGroup& matrix : loads->front().matrices) {
+      matrix.bytes = static_cast<int64_t>(static_cast<double>(matrix.bytes) * factor);
+    }
+  };
+  // 2 + 1 + 1 + 1 over two devices; and a rank that alone takes longer than its share.
+  grow(2);
+  EXPECT_NEAR(weights() / equal, 5.0 / 4, 1e-9);
+  grow(3);
+  EXPECT_NEAR(weights() / equal, 6.0 / 2, 1e-9);
+}
+
 TEST_F(SearchTest, WeightsAreReadOnceAStepAtTheirBandwidth) {
   Open("llama3-tiny-bf16");
   const auto plan = Plan({});

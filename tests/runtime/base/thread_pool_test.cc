@@ -43,5 +43,16 @@ TEST(ThreadPool, WorkersWakeAfterSleeping) {
   }
 }
 
+TEST(Cores, ABindingHidesCoresOnlyFromTheThreadsOwnCount) {
+  const std::vector<int> cores = MachineCores();
+  ASSERT_GE(static_cast<int>(cores.size()), AvailableCores());
+  std::jthread([&] {
+    RunOnCore(cores.back());
+    EXPECT_EQ(AvailableCores(), 1);
+    EXPECT_EQ(MachineCores(), cores);
+    EXPECT_EQ(AvailableCores(), 1);
+  }).join();
+}
+
 }  // namespace
 }  // namespace trireme
