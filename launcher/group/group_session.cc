@@ -241,18 +241,15 @@ absl::Status GroupSession::State::StartWatch() {
   WatchOptions watch_options;
   watch_options.hang_timeout = std::chrono::milliseconds(options.hang_timeout_ms);
   TRI_ASSIGN_OR_RETURN(watch, Watch::Start(*world, ring, watch_options, EndWithVerdict));
-  links = {.world = world.get(),
-           .stage = stage_comm.get(),
-           .wake_followers = [this] { doorbell->RingOthers(); },
-           .sleep = [this](Deadline deadline) { doorbell->Wait(deadline); },
-           // Earlier than the communicator's own deadline: the watch names the rank at the end of
-           // the chain of waits, the communicator only the one next to it.
-           .begin_step =
-               [this](uint64_t step, Deadline) {
-                 watch->BeginStep(step, Deadline::AfterMs(options.step_timeout_ms * 9 / 10));
-               },
-           .end_step = [this] { watch->EndStep(); },
-           .step_timeout_ms = options.step_timeout_ms};
+  links = {
+      .world = world.get(),
+      .stage = stage_comm.get(),
+      .wake_followers = [this] { doorbell->RingOthers(); },
+      .sleep = [this](Deadline deadline) { doorbell->Wait(deadline); },
+      .begin_step = [this](uint64_t step, Deadline deadline) { watch->BeginStep(step, deadline); },
+      .end_step = [this] { watch->EndStep(); },
+      .step_timeout_ms = options.step_timeout_ms,
+      .max_in_flight = options.max_in_flight};
   return absl::OkStatus();
 }
 

@@ -34,6 +34,7 @@ struct GroupOptions {
   int64_t kv_positions = 0;   // positions the KV cache holds in all; 0: as fits a quarter of memory
   int64_t max_sequences = 64;
   int64_t max_step_tokens = 256;
+  int max_in_flight = 0;  // plans at most; 0: one a stage
   int64_t step_timeout_ms = 30'000;
   int64_t hang_timeout_ms = 1'200;  // silence after which a rank counts as stopped
   bool verify = false;              // read every byte of the shard and compare checksums first

@@ -62,6 +62,9 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
   app.add_option("--max-step-tokens", options.max_step_tokens, "rows in one step")
       ->check(CLI::Range(1, 65'536))
       ->capture_default_str();
+  app.add_option("--max-in-flight", options.max_in_flight,
+                 "step plans in flight at most (default: one a stage)")
+      ->check(CLI::Range(1, 1024));
   app.add_option("--step-timeout-ms", options.step_timeout_ms, "a step's deadline")
       ->check(CLI::Range(1, 3'600'000))
       ->capture_default_str();

@@ -70,7 +70,8 @@ std::string PeerCommunicator::HostOf(int rank) const {
 }
 
 std::string PeerCommunicator::Describe(const Operation& operation) const {
-  return absl::StrFormat("%s \"%s\" of step %d", VerbName(operation.verb), operation.what, step_);
+  return absl::StrFormat("%s \"%s\" of step %d", VerbName(operation.verb), operation.what,
+                         operation.step);
 }
 
 absl::Status PeerCommunicator::Late(const Operation& operation, int rank) const {
@@ -90,49 +91,129 @@ absl::Status PeerCommunicator::Broken(const Operation& operation, int rank,
 
 absl::Status PeerCommunicator::Run(const Operation& operation, size_t bytes, Body body) {
   if (!status_.ok()) return status_;
-  ring_.Begin(operation.verb, operation.what, step_, bytes);
+  ring_.Begin(operation.verb, operation.what, operation.step, bytes);
   absl::Status status = body();
   ring_.End(status.ok());
   if (!status.ok()) status_ = status;
   return status;
 }
 
+PeerCommunicator::Operation PeerCommunicator::Of(Verb verb, std::string_view what,
+                                                 Deadline deadline, Channel channel) const {
+  return {.verb = verb, .what = what, .deadline = deadline, .channel = channel, .step = step_};
+}
+
 absl::Status PeerCommunicator::Transfer(const Operation& operation, Outgoing out, Incoming in) {
   const int named = in.from >= 0 ? in.from : out.to;
   ring_.WaitFor(world_ranks_[static_cast<size_t>(named)]);
-  absl::Status started;
+  absl::StatusOr<int> receive = -1;
+  absl::StatusOr<int> send = -1;
   if (in.from >= 0) {
-    started = endpoint_.StartReceive(RouteTo(in.from, operation.channel), in.data);
+    receive = endpoint_.StartReceive(RouteTo(in.from, operation.channel), in.data);
   }
-  if (started.ok() && out.to >= 0) {
-    started = endpoint_.StartSend(RouteTo(out.to, operation.channel), out.data);
+  if (receive.ok() && out.to >= 0) {
+    send = endpoint_.StartSend(RouteTo(out.to, operation.channel), out.data);
   }
-  if (!started.ok()) {
+  if (!receive.ok() || !send.ok()) {
     endpoint_.Abandon();
-    return Broken(operation, named, started);
+    return Broken(operation, named, receive.ok() ? send.status() : receive.status());
   }
+  absl::StatusOr<bool> received = *receive < 0;
+  absl::StatusOr<bool> sent = *send < 0;
   PoliteWait wait(endpoint_.may_spin(), operation.deadline);
   while (true) {
-    const absl::StatusOr<Endpoint::Progress> progress = endpoint_.Advance();
-    if (!progress.ok()) {
+    if (!*received) received = endpoint_.Done(*receive);
+    if (received.ok() && !*sent) sent = endpoint_.Done(*send);
+    if (!received.ok() || !sent.ok()) {
       endpoint_.Abandon();
-      return Broken(operation, named, progress.status());
+      return Broken(operation, named, received.ok() ? sent.status() : received.status());
     }
-    if (progress->sent && progress->received) return absl::OkStatus();
+    if (*sent && *received) return absl::OkStatus();
     if (!wait.Pause()) {
       endpoint_.Abandon();
-      return Late(operation, progress->received ? out.to : in.from);
+      return Late(operation, *received ? out.to : in.from);
     }
   }
+}
+
+absl::StatusOr<Posted> PeerCommunicator::Post(Posted::Kind kind, int peer, size_t bytes,
+                                              absl::FunctionRef<absl::StatusOr<int>()> start) {
+  TRI_CHECK(peer >= 0 && peer < size() && peer != rank_);
+  TRI_CHECK_LE(bytes, Endpoint::kMaxTransfer);
+  TRI_RETURN_IF_ERROR(status_);
+  const absl::StatusOr<int> ticket = start();
+  if (!ticket.ok()) {
+    endpoint_.Abandon();
+    const Verb verb = kind == Posted::Kind::kReceive ? Verb::kReceive : Verb::kSend;
+    status_ = Broken(Of(verb, "to post it", StepDeadline()), peer, ticket.status());
+    return status_;
+  }
+  return Posted{.kind = kind, .ticket = *ticket, .peer = peer, .bytes = bytes, .step = step_};
+}
+
+absl::StatusOr<Posted> PeerCommunicator::PostSend(int to, std::span<const std::byte> data) {
+  return Post(Posted::Kind::kSend, to, data.size(),
+              [&] { return endpoint_.StartSend(RouteTo(to, Channel::kPointToPoint), data); });
+}
+
+absl::StatusOr<Posted> PeerCommunicator::PostRecv(int from, std::span<std::byte> data) {
+  return Post(Posted::Kind::kReceive, from, data.size(),
+              [&] { return endpoint_.StartReceive(RouteTo(from, Channel::kPointToPoint), data); });
+}
+
+absl::StatusOr<Posted> PeerCommunicator::PostMessage(int to, std::span<const std::byte> data) {
+  return Post(Posted::Kind::kMessage, to, data.size(),
+              [&] { return endpoint_.StartSend(RouteTo(to, Channel::kMessage), data); });
+}
+
+absl::StatusOr<bool> PeerCommunicator::Poll(Posted& posted) {
+  if (posted.kind == Posted::Kind::kNothing) return true;
+  TRI_RETURN_IF_ERROR(status_);
+  const absl::StatusOr<bool> done = endpoint_.Done(posted.ticket);
+  if (done.ok()) {
+    if (*done) posted = {};
+    return done;
+  }
+  endpoint_.Abandon();
+  const Verb verb = posted.kind == Posted::Kind::kReceive ? Verb::kReceive : Verb::kSend;
+  Operation operation = Of(verb, "posted before", StepDeadline());
+  operation.step = posted.step;
+  status_ = Broken(operation, posted.peer, done.status());
+  return status_;
+}
+
+absl::Status PeerCommunicator::Finish(Posted& posted, Deadline deadline, std::string_view what) {
+  if (posted.kind == Posted::Kind::kNothing) return absl::OkStatus();
+  const Posted transfer = std::exchange(posted, {});
+  Operation operation = Of(transfer.kind == Posted::Kind::kReceive   ? Verb::kReceive
+                           : transfer.kind == Posted::Kind::kMessage ? Verb::kSendMessage
+                                                                     : Verb::kSend,
+                           what, deadline);
+  operation.step = transfer.step;
+  return Run(operation, transfer.bytes, [&]() -> absl::Status {
+    ring_.WaitFor(world_ranks_[static_cast<size_t>(transfer.peer)]);
+    PoliteWait wait(endpoint_.may_spin(), deadline);
+    while (true) {
+      const absl::StatusOr<bool> done = endpoint_.Done(transfer.ticket);
+      if (done.ok() && *done) return absl::OkStatus();
+      if (done.ok() && wait.Pause()) continue;
+      endpoint_.Abandon();
+      return done.ok() ? Late(operation, transfer.peer)
+                       : Broken(operation, transfer.peer, done.status());
+    }
+  });
 }
 
 void PeerCommunicator::TreeSum(TensorView data, std::string_view what) {
   TRI_CHECK(std::has_single_bit(static_cast<unsigned>(size())))
       << "a tree sum needs a power of two ranks; this communicator has " << size();
   TRI_CHECK(data.dtype == DType::kF32 && data.contiguous());
-  if (size() == 1) return;
+  if (size() == 1) {
+    endpoint_.Progress();
+    return;
+  }
   const std::span<float> values = data.span<float>();
-  const Operation operation{.verb = Verb::kTreeSum, .what = what, .deadline = StepDeadline()};
+  const Operation operation = Of(Verb::kTreeSum, what, StepDeadline());
   // The failure is kept in status_, which the stage reads once a step.
   Run(operation, values.size_bytes(), [&]() -> absl::Status {
     constexpr size_t kChunk = kScratchBytes / sizeof(float);
@@ -184,7 +265,10 @@ void PeerCommunicator::AllGather(ConstTensorView mine, std::span<const int64_t> 
     }
   };
   spread(rank_, mine.data, 0, rows);
-  if (size() == 1) return;
+  if (size() == 1) {
+    endpoint_.Progress();
+    return;
+  }
 
   // A slice of one row is received in place; rows narrower than the scratch travel many at a time.
   const int64_t widest = *std::max_element(widths.begin(), widths.end());
@@ -197,7 +281,7 @@ void PeerCommunicator::AllGather(ConstTensorView mine, std::span<const int64_t> 
     const int64_t offset = std::accumulate(widths.begin(), widths.begin() + rank, int64_t{0});
     return {all.row(first) + offset * int64_t{sizeof(float)}, bytes};
   };
-  const Operation operation{.verb = Verb::kAllGather, .what = what, .deadline = StepDeadline()};
+  const Operation operation = Of(Verb::kAllGather, what, StepDeadline());
   Run(operation, static_cast<size_t>(all.bytes()), [&]() -> absl::Status {
     for (int64_t first = 0; first < rows; first += rows_at_once) {
       const int64_t count = std::min(rows_at_once, rows - first);
@@ -231,7 +315,7 @@ absl::Status PeerCommunicator::GatherEqual(const Operation& operation, std::span
 // After the round of distance d, a rank has heard, directly or not, from the 2d - 1 ranks before
 // it.
 absl::Status PeerCommunicator::Barrier(Deadline deadline, std::string_view what) {
-  const Operation operation{.verb = Verb::kBarrier, .what = what, .deadline = deadline};
+  const Operation operation = Of(Verb::kBarrier, what, deadline);
   return Run(operation, 0, [&]() -> absl::Status {
     for (int distance = 1; distance < size(); distance <<= 1) {
       TRI_RETURN_IF_ERROR(
@@ -244,7 +328,7 @@ absl::Status PeerCommunicator::Barrier(Deadline deadline, std::string_view what)
 absl::Status PeerCommunicator::Broadcast(int root, std::span<std::byte> data, Deadline deadline,
                                          std::string_view what) {
   TRI_CHECK(root >= 0 && root < size());
-  const Operation operation{.verb = Verb::kBroadcast, .what = what, .deadline = deadline};
+  const Operation operation = Of(Verb::kBroadcast, what, deadline);
   return Run(operation, data.size(), [&]() -> absl::Status {
     // Ranks counted from the root: one receives from the rank without its lowest bit, and passes on
     // to those with one more bit below that.
@@ -272,8 +356,7 @@ absl::Status PeerCommunicator::Broadcast(int root, std::span<std::byte> data, De
 absl::Status PeerCommunicator::Send(int to, std::span<const std::byte> data, Deadline deadline,
                                     std::string_view what) {
   TRI_CHECK(to >= 0 && to < size() && to != rank_);
-  const Operation operation{
-      .verb = Verb::kSend, .what = what, .deadline = deadline, .channel = Channel::kPointToPoint};
+  const Operation operation = Of(Verb::kSend, what, deadline, Channel::kPointToPoint);
   return Run(operation, data.size(), [&]() -> absl::Status {
     size_t begin = 0;
     do {
@@ -288,10 +371,7 @@ absl::Status PeerCommunicator::Send(int to, std::span<const std::byte> data, Dea
 absl::Status PeerCommunicator::Recv(int from, std::span<std::byte> data, Deadline deadline,
                                     std::string_view what) {
   TRI_CHECK(from >= 0 && from < size() && from != rank_);
-  const Operation operation{.verb = Verb::kReceive,
-                            .what = what,
-                            .deadline = deadline,
-                            .channel = Channel::kPointToPoint};
+  const Operation operation = Of(Verb::kReceive, what, deadline, Channel::kPointToPoint);
   return Run(operation, data.size(), [&]() -> absl::Status {
     size_t begin = 0;
     do {
@@ -306,8 +386,7 @@ absl::Status PeerCommunicator::Recv(int from, std::span<std::byte> data, Deadlin
 absl::Status PeerCommunicator::SendMessage(int to, std::span<const std::byte> data,
                                            Deadline deadline, std::string_view what) {
   TRI_CHECK(to >= 0 && to < size() && to != rank_);
-  const Operation operation{
-      .verb = Verb::kSendMessage, .what = what, .deadline = deadline, .channel = Channel::kMessage};
+  const Operation operation = Of(Verb::kSendMessage, what, deadline, Channel::kMessage);
   return Run(operation, data.size(), [&]() -> absl::Status {
     if (data.size() > Endpoint::kMaxTransfer) {
       return absl::InvalidArgumentError(
@@ -318,15 +397,11 @@ absl::Status PeerCommunicator::SendMessage(int to, std::span<const std::byte> da
   });
 }
 
-absl::StatusOr<std::vector<std::byte>> PeerCommunicator::RecvMessage(int from, size_t max_bytes,
-                                                                     Deadline deadline,
-                                                                     std::string_view what) {
+absl::StatusOr<std::span<const std::byte>> PeerCommunicator::RecvMessage(int from, size_t max_bytes,
+                                                                         Deadline deadline,
+                                                                         std::string_view what) {
   TRI_CHECK(from >= 0 && from < size() && from != rank_);
-  const Operation operation{.verb = Verb::kReceiveMessage,
-                            .what = what,
-                            .deadline = deadline,
-                            .channel = Channel::kMessage};
-  std::vector<std::byte> message;
+  const Operation operation = Of(Verb::kReceiveMessage, what, deadline, Channel::kMessage);
   TRI_RETURN_IF_ERROR(Run(operation, max_bytes, [&]() -> absl::Status {
     ring_.WaitFor(world_ranks_[static_cast<size_t>(from)]);
     PoliteWait wait(endpoint_.may_spin(), deadline);
@@ -339,10 +414,10 @@ absl::StatusOr<std::vector<std::byte>> PeerCommunicator::RecvMessage(int from, s
           "%s: rank %d on host %s sent %d bytes; at most %d are accepted", Describe(operation),
           world_ranks_[static_cast<size_t>(from)], HostOf(from), *bytes, max_bytes));
     }
-    message.resize(*bytes);
-    return Transfer(operation, {}, {from, message});
+    message_.resize(*bytes);
+    return Transfer(operation, {}, {from, message_});
   }));
-  return message;
+  return std::span<const std::byte>(message_);
 }
 
 bool PeerCommunicator::Probe(int from) {
@@ -354,7 +429,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> PeerCommunicator::Split(int color,
                                                                       Deadline deadline) {
   std::vector<SplitVote> votes(static_cast<size_t>(size()));
   votes[static_cast<size_t>(rank_)] = {color, key, endpoint_.contexts()};
-  const Operation operation{.verb = Verb::kSplit, .what = "split", .deadline = deadline};
+  const Operation operation = Of(Verb::kSplit, "split", deadline);
   TRI_RETURN_IF_ERROR(Run(operation, sizeof(SplitVote), [&] {
     return GatherEqual(operation, std::as_writable_bytes(std::span(votes)), sizeof(SplitVote));
   }));

@@ -48,8 +48,14 @@ class PeerCommunicator final : public Communicator {
                     std::string_view what) override;
   absl::Status SendMessage(int to, std::span<const std::byte> data, Deadline deadline,
                            std::string_view what) override;
-  absl::StatusOr<std::vector<std::byte>> RecvMessage(int from, size_t max_bytes, Deadline deadline,
-                                                     std::string_view what) override;
+  absl::StatusOr<std::span<const std::byte>> RecvMessage(int from, size_t max_bytes,
+                                                         Deadline deadline,
+                                                         std::string_view what) override;
+  absl::StatusOr<Posted> PostSend(int to, std::span<const std::byte> data) override;
+  absl::StatusOr<Posted> PostRecv(int from, std::span<std::byte> data) override;
+  absl::StatusOr<Posted> PostMessage(int to, std::span<const std::byte> data) override;
+  absl::StatusOr<bool> Poll(Posted& posted) override;
+  absl::Status Finish(Posted& posted, Deadline deadline, std::string_view what) override;
   bool Probe(int from) override;
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key,
                                                       Deadline deadline) override;
@@ -63,6 +69,7 @@ class PeerCommunicator final : public Communicator {
     Deadline deadline;
     Deadline::Clock::time_point started = Deadline::Clock::now();
     Channel channel = Channel::kCollective;
+    uint64_t step = 0;
   };
   struct Outgoing {
     int to = -1;  // -1: nothing to send
@@ -76,8 +83,14 @@ class PeerCommunicator final : public Communicator {
 
   // Records the operation, runs it unless the communicator has failed, and keeps the first failure.
   absl::Status Run(const Operation& operation, size_t bytes, Body body);
+  // An operation of the current step.
+  Operation Of(Verb verb, std::string_view what, Deadline deadline,
+               Channel channel = Channel::kCollective) const;
   // Sends and receives at once; returns when both are done.
   absl::Status Transfer(const Operation& operation, Outgoing out, Incoming in);
+  // Starts one transfer and keeps its failure.
+  absl::StatusOr<Posted> Post(Posted::Kind kind, int peer, size_t bytes,
+                              absl::FunctionRef<absl::StatusOr<int>()> start);
   absl::Status TreeSumChunk(const Operation& operation, std::span<float> values);
   // all[r] of `bytes` each, all[rank()] already in place.
   absl::Status GatherEqual(const Operation& operation, std::span<std::byte> all, size_t bytes);
@@ -95,6 +108,7 @@ class PeerCommunicator final : public Communicator {
   const int rank_;
   const int context_;
   Tensor scratch_;
+  std::vector<std::byte> message_;  // what RecvMessage returned
   uint64_t step_ = 0;
   std::optional<Deadline> step_deadline_;
   absl::Status status_;

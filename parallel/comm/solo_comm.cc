@@ -38,10 +38,19 @@ class SoloCommunicator final : public Communicator {
                            std::string_view) override {
     return Nobody(to);
   }
-  absl::StatusOr<std::vector<std::byte>> RecvMessage(int from, size_t, Deadline,
-                                                     std::string_view) override {
+  absl::StatusOr<std::span<const std::byte>> RecvMessage(int from, size_t, Deadline,
+                                                         std::string_view) override {
     return Nobody(from);
   }
+  absl::StatusOr<Posted> PostSend(int to, std::span<const std::byte>) override {
+    return Nobody(to);
+  }
+  absl::StatusOr<Posted> PostRecv(int from, std::span<std::byte>) override { return Nobody(from); }
+  absl::StatusOr<Posted> PostMessage(int to, std::span<const std::byte>) override {
+    return Nobody(to);
+  }
+  absl::StatusOr<bool> Poll(Posted&) override { return true; }
+  absl::Status Finish(Posted&, Deadline, std::string_view) override { return absl::OkStatus(); }
   bool Probe(int) override { return false; }
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int, int, Deadline) override {
     return MakeSoloCommunicator();

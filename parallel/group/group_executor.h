@@ -1,5 +1,9 @@
 // An Executor over the ranks of a group, on the leader: it sends each plan to every follower, runs
 // the leader's own part, and returns what the sampling rank found.
+//
+// As many plans are in flight as there are stages, so that each stage has one to work on: Submit
+// returns when the leader's stage has handed on its rows, and Await waits for the oldest plan's
+// result.
 #pragma once
 
 #include <memory>
@@ -7,6 +11,7 @@
 #include <vector>
 
 #include "parallel/group/rank_step.h"
+#include "parallel/pipeline/outbox.h"
 #include "runtime/step/executor.h"
 
 namespace trireme {
@@ -15,27 +20,39 @@ class GroupExecutor final : public Executor {
  public:
   // `stage` is rank 0's. The communicators in `links` must outlive this.
   GroupExecutor(std::unique_ptr<Stage> stage, const GroupLinks& links);
-  // Tells the followers to leave their loop, unless the group has failed.
+  // Takes the results of plans in flight, and tells the followers to leave their loop, unless the
+  // group has failed.
   ~GroupExecutor() override;
 
   absl::Status Submit(const StepPlan& plan) override;
   absl::StatusOr<StepResult> Await(Deadline deadline) override;
-  int depth() const override { return 1; }
+  int depth() const override { return depth_; }
 
  private:
-  absl::Status SendToFollowers(const StepPlan& plan);
+  struct InFlight {
+    uint64_t step = 0;
+    Deadline late = Deadline::Never();  // for the watch
+  };
+
+  absl::Status Run(const StepPlan& plan);
+  absl::StatusOr<StepResult> TakeResult(Deadline deadline);
+  absl::Status SendToFollowers(const StepPlan& plan, Deadline deadline);
+  absl::Status StopFollowers(Deadline deadline);
   // Remembers that the group has failed.
-  absl::Status Lost(absl::Status error);
+  absl::Status Lost(const absl::Status& error);
 
   const GroupLinks links_;
   RankStep rank_step_;
-  std::vector<std::byte> encoded_;
-  std::optional<StepResult> result_;
-  bool lost_ = false;
+  const int depth_;
+  Outbox plans_;
+  std::vector<InFlight> in_flight_;   // oldest first
+  std::optional<StepResult> result_;  // where the leader samples
+  absl::Status failure_;
 };
 
-// A follower's life: waits for plans and runs its part of each, until the leader says stop (OK) or
-// something fails.
+// A follower's life: waits for plans and runs its part of each, until the leader says stop. After a
+// failure it takes what is still in flight before it returns the error, so that every stage hears
+// of it and none waits for this one.
 absl::Status RunFollower(std::unique_ptr<Stage> stage, const GroupLinks& links);
 
 }  // namespace trireme

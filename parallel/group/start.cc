@@ -20,7 +20,7 @@ std::span<const std::byte> BytesOf(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-std::string TextOf(const std::vector<std::byte>& bytes) {
+std::string TextOf(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -68,7 +68,7 @@ absl::Status CollectVotes(Communicator& world, const StartVote& vote, Deadline d
                                          vote.ready.ToString()));
   }
   for (int rank = 1; rank < world.size(); ++rank) {
-    TRI_ASSIGN_OR_RETURN(const std::vector<std::byte> message,
+    TRI_ASSIGN_OR_RETURN(const std::span<const std::byte> message,
                          world.RecvMessage(rank, kMaxVoteBytes, deadline, "start vote"));
     const std::string who = absl::StrFormat("rank %d on %s", rank, world.HostOf(rank));
     // A refusal of rank 0 says nothing about identities: they may not even be known.
@@ -153,7 +153,7 @@ absl::Status AgreeToStart(Communicator& world, const StartVote& vote, Deadline d
   if (world.rank() != kCollector) {
     TRI_RETURN_IF_ERROR(
         world.SendMessage(kCollector, BytesOf(EncodeVote(vote)), deadline, "start vote"));
-    TRI_ASSIGN_OR_RETURN(const std::vector<std::byte> verdict,
+    TRI_ASSIGN_OR_RETURN(const std::span<const std::byte> verdict,
                          world.RecvMessage(kCollector, kMaxVoteBytes, deadline, "start verdict"));
     return Verdict(TextOf(verdict));
   }

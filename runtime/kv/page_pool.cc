@@ -12,7 +12,7 @@ int64_t PagePoolShape::bytes() const {
   return all_pages * page_bytes();
 }
 
-PagePool::PagePool(const PagePoolShape& shape) {
+PagePool::PagePool(const PagePoolShape& shape) : chunked_(shape.chunked) {
   for (const bool is_chunked : shape.chunked) {
     const Shape extents{is_chunked ? shape.chunk_pages : shape.pages, shape.kv_heads,
                         shape.page_tokens, shape.head_dim};

@@ -33,8 +33,11 @@ class PagePool {
   explicit PagePool(const PagePoolShape& shape);
 
   std::span<const KvPages> layers() const { return layers_; }
+  // Whether a layer, counted from this stage's first, keeps only the current chunk.
+  bool chunked(size_t layer) const { return chunked_[layer]; }
 
  private:
+  const std::vector<bool> chunked_;
   std::vector<Tensor> tensors_;
   std::vector<KvPages> layers_;
 };

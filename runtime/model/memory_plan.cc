@@ -18,8 +18,10 @@ StepScratch ScratchOf(const ModelConfig& config, const Extent& extent, const Ste
   const Shape mlp{rows, extent.mlp.columns.size()};
   const Shape expert{slots, extent.routed_expert.columns.size()};
   const Shape shared{routed_rows, extent.shared_expert.columns.size()};
-  return {.hidden = hidden,
+  const bool alone = extent.first_stage() && extent.last_stage();
+  return {.hidden = {alone ? rows : 0, config.hidden},
           .normed = hidden,
+          .handed = {alone ? 0 : kRowBuffers, kRowHeaderFloats + rows * config.hidden},
           .partial = {rows + slots, config.hidden},
           .query = query,
           .attended = query,
@@ -42,9 +44,10 @@ StepScratch ScratchOf(const ModelConfig& config, const Extent& extent, const Ste
 
 int64_t StepScratch::bytes() const {
   int64_t elements = 2 * rope.elements();
-  for (const Shape& shape : {hidden, normed, partial, query, attended, key, value, gate, up,
-                             router_logits, expert_rows, expert_gate, expert_up, shared_gate,
-                             shared_up, head_rows, shard_logits, logits, query_scales}) {
+  for (const Shape& shape :
+       {hidden,      normed,    handed,    partial,       query,       attended,    key,
+        value,       gate,      up,        router_logits, expert_rows, expert_gate, expert_up,
+        shared_gate, shared_up, head_rows, shard_logits,  logits,      query_scales}) {
     elements += shape.elements();
   }
   return elements * int64_t{sizeof(float)};

@@ -25,10 +25,17 @@ inline constexpr int64_t kDefaultMaxPositions = 131'072;
 // Rows of logits computed at a time.
 inline constexpr int64_t kHeadRows = 32;
 
+// Where a model has several stages, hidden rows live in two buffers, each with a header of so many
+// floats before them (parallel/pipeline/stage_link.h): one is worked on while the other is on its
+// way.
+inline constexpr int64_t kRowBuffers = 2;
+inline constexpr int64_t kRowHeaderFloats = 128;
+
 // The buffers that a step's activations pass through on one rank, all fp32. Those that a rank does
 // not need (of the last stage, of routed layers) have no rows.
 struct StepScratch {
-  Shape hidden, normed;          // [max step tokens, hidden]
+  Shape hidden, normed;          // [max step tokens, hidden]; `hidden` where there is one stage
+  Shape handed;                  // [kRowBuffers, kRowHeaderFloats + max step tokens * hidden]
   Shape partial;                 // [max step tokens * (1 + experts a token), hidden]
   Shape query, attended;         // [max step tokens, rank's query heads * head_dim]
   Shape key, value;              // [max step tokens, rank's kv heads * head_dim]

@@ -134,6 +134,10 @@ class Ops {
   virtual void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows,
                        KvPages pages) = 0;
 
+  // Copies whole pages, of any dtype: copies[2i] to copies[2i + 1], one pair after the other.
+  // pages: [pages, …].
+  virtual void CopyPages(std::span<const int32_t> copies, TensorView pages) = 0;
+
   // Softmax attention over pages, keys walked in ascending chunks of kKeyChunk aligned at position
   // 0 (the first and last chunk may be partial). Per row and query head, m = -inf, l = 0, o = 0 at
   // first; for each chunk:

@@ -54,12 +54,14 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
 Stage::Stage(StageParts parts, const StageOptions& options)
     : parts_(std::move(parts)),
       limits_(LimitsOf(parts_.config, options)),
+      scratch_(ScratchOf(parts_.config, parts_.extent, MemoryOf(options).limits)),
       pool_(PoolShapeOf(parts_.config, parts_.extent, MemoryOf(options))),
       rope_(MakeRopeTable(parts_.architecture->rope_frequencies(parts_.config, parts_.weights),
                           options.max_positions)),
       batch_(limits_) {
-  const StepScratch scratch = ScratchOf(parts_.config, parts_.extent, MemoryOf(options).limits);
+  const StepScratch& scratch = scratch_;
   hidden_ = Floats(scratch.hidden);
+  rows_ = hidden_.view();
   normed_ = Floats(scratch.normed);
   partial_ = Floats(scratch.partial);
   query_ = Floats(scratch.query);
@@ -114,11 +116,22 @@ absl::Status Stage::Begin(const StepPlan& plan) {
   return absl::OkStatus();
 }
 
-TensorView Stage::hidden() { return First(hidden_, static_cast<int64_t>(plan_->tokens.size())); }
+TensorView Stage::hidden() { return rows_.Rows({0, static_cast<int64_t>(plan_->tokens.size())}); }
+
+void Stage::CopyPages() {
+  for (size_t layer = 0; layer < pool_.layers().size(); ++layer) {
+    const std::span<const int32_t> copies =
+        pool_.chunked(layer) ? plan_->chunk_page_copies : plan_->page_copies;
+    if (copies.empty()) continue;
+    parts_.ops->CopyPages(copies, pool_.layers()[layer].k);
+    parts_.ops->CopyPages(copies, pool_.layers()[layer].v);
+  }
+}
 
 absl::Status Stage::Forward(Collectives& collectives) {
   LayerContext context = Context(collectives);
   const TensorView x = hidden();
+  CopyPages();
   if (parts_.extent.first_stage()) parts_.architecture->embed(context, x);
   for (int64_t layer = parts_.extent.layers.begin; layer < parts_.extent.layers.end; ++layer) {
     parts_.architecture->layer(context, static_cast<int>(layer), x);

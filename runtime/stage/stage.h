@@ -55,12 +55,16 @@ class Stage {
     return experts_ == nullptr ? std::span<const int64_t>() : experts_->loads();
   }
 
+  // [max step tokens, hidden] memory of the caller's for hidden rows, from the next Begin on. A
+  // stage of several has none of its own (StepScratch::handed).
+  void UseRows(TensorView rows) { rows_ = rows; }
+  const StepScratch& scratch() const { return scratch_; }
   // Checks the plan and makes it the current one. The plan must outlive the step.
   absl::Status Begin(const StepPlan& plan);
   // [rows of the plan, hidden]: filled by the caller (from the stage before) unless this is the
   // first stage, read by the caller (for the stage after) after Forward.
   TensorView hidden();
-  // Embeds (first stage) and runs the layers.
+  // Copies the pages that the plan asks for, embeds (first stage) and runs the layers.
   absl::Status Forward(Collectives& collectives);
   // Last stage only: head, and the sampler on shard 0 (the others return an empty result). Where
   // the plan asks for expert loads, the result has this stage's.
@@ -70,13 +74,16 @@ class Stage {
   Stage(StageParts parts, const StageOptions& options);
   LayerContext Context(Collectives& collectives);
   ExpertScratch Experts(int64_t rows);
+  void CopyPages();
 
   StageParts parts_;
   BatchLimits limits_;
+  const StepScratch scratch_;
   PagePool pool_;
   RopeTable rope_;
   Batch batch_;
   const StepPlan* plan_ = nullptr;
+  TensorView rows_;  // hidden_'s, or the caller's
   Tensor hidden_, normed_, partial_, query_, key_, value_, attended_, gate_, up_;
   Tensor head_rows_, shard_logits_, logits_;
   Tensor query_scales_;

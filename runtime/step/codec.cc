@@ -129,6 +129,12 @@ void VisitToken(Visitor& visit, Token& token) {
   visit(token.finite);
 }
 
+template <typename Visitor, typename Time>
+void VisitTime(Visitor& visit, Time& time) {
+  visit(time.wait_us);
+  visit(time.compute_us);
+}
+
 // The least that an encoded SampleRow and SampledToken take.
 constexpr size_t kSampleBytes = 73;
 constexpr size_t kTokenBytes = 21;
@@ -142,13 +148,12 @@ void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes) {
   for (const SampleRow& sample : plan.samples) VisitSample(write, sample);
 }
 
-absl::StatusOr<StepPlan> DecodePlan(std::span<const std::byte> bytes) {
+absl::Status DecodePlan(std::span<const std::byte> bytes, StepPlan& plan) {
   Reader read(bytes);
-  StepPlan plan;
   VisitPlan(read, plan);
   plan.samples.resize(read.Count(kSampleBytes));
   for (SampleRow& sample : plan.samples) VisitSample(read, sample);
-  if (read.ok() && read.at_end()) return plan;
+  if (read.ok() && read.at_end()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrFormat("malformed step plan of %d bytes", bytes.size()));
 }
@@ -165,6 +170,8 @@ void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byt
   write(static_cast<uint32_t>(result->samples.size()));
   for (const SampledToken& token : result->samples) VisitToken(write, token);
   write(result->expert_loads);
+  write(static_cast<uint32_t>(result->stage_times.size()));
+  for (const StageTime& time : result->stage_times) VisitTime(write, time);
 }
 
 absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes) {
@@ -184,6 +191,8 @@ absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes) {
   result.samples.resize(read.Count(kTokenBytes));
   for (SampledToken& token : result.samples) VisitToken(read, token);
   read(result.expert_loads);
+  result.stage_times.resize(read.Count(sizeof(StageTime)));
+  for (StageTime& time : result.stage_times) VisitTime(read, time);
   if (read.ok() && read.at_end() && code == 0) return result;
   return absl::InvalidArgumentError(
       absl::StrFormat("malformed step result of %d bytes", bytes.size()));

@@ -20,7 +20,9 @@ inline constexpr size_t kMaxEncodedResult = size_t{1} << 30;
 
 // `bytes` is cleared first; its capacity is kept, so a steady stream of plans allocates nothing.
 void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes);
-absl::StatusOr<StepPlan> DecodePlan(std::span<const std::byte> bytes);
+// Overwrites `plan`, whose vectors keep their capacity for the same reason; after an error its
+// content is of no use.
+absl::Status DecodePlan(std::span<const std::byte> bytes, StepPlan& plan);
 
 // A result, or the error that took its place (the stage failed on the rank that owed it).
 void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byte>& bytes);

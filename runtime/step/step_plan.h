@@ -95,6 +95,12 @@ struct SampledToken {
   bool finite = true;
 };
 
+// What a stage did with a step, in its own time.
+struct StageTime {
+  uint32_t wait_us = 0;     // for the rows of the stage before, or for a buffer for them
+  uint32_t compute_us = 0;  // collectives of the stage's shards included
+};
+
 struct StepResult {
   uint64_t step = 0;
   std::vector<SampledToken> samples;
@@ -102,6 +108,8 @@ struct StepResult {
   // e of layer l at l * experts + e, zeros on layers without routed experts. Empty unless the plan
   // asked and the model has routed experts.
   std::vector<int64_t> expert_loads;
+  // Of the stages in their order, their first shards'. Empty where nobody measured.
+  std::vector<StageTime> stage_times;
 };
 
 }  // namespace trireme

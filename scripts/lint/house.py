@@ -40,7 +40,8 @@ ALLOWED |= {
     "parallel": {"runtime/base", "runtime/tensor", "runtime/model"},
     "parallel/comm": {"parallel", "runtime/base", "runtime/tensor", "runtime/ops"},
     "parallel/shards": {"proto", "parallel", "runtime/base", "runtime/tensor", "runtime/checkpoint", "runtime/model"},
-    "parallel/group": {"parallel", "parallel/comm"} | set(ALLOWED) - {"runtime/engine", "runtime/text"},
+    "parallel/pipeline": {"parallel", "parallel/comm", "runtime/base", "runtime/tensor", "runtime/model", "runtime/step"},
+    "parallel/group": {"parallel", "parallel/comm", "parallel/pipeline"} | set(ALLOWED) - {"runtime/engine", "runtime/text"},
 }
 _BELOW_LAUNCHER = set(ALLOWED)
 

@@ -116,6 +116,15 @@ class CpuOps final : public Ops {
     ForTokens(x, 1, [&](Range tokens) { kernels_.add(x, y, tokens); });
   }
 
+  void CopyPages(std::span<const int32_t> copies, TensorView pages) override {
+    TRI_CHECK(pages.contiguous() && copies.size() % 2 == 0);
+    const int64_t bytes = pages.bytes() / std::max<int64_t>(pages.shape[0], 1);
+    for (size_t i = 0; i < copies.size(); i += 2) {
+      if (copies[i] == copies[i + 1]) continue;
+      std::copy_n(pages.data + copies[i] * bytes, bytes, pages.data + copies[i + 1] * bytes);
+    }
+  }
+
   void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) override {
     TRI_CHECK(IsF32(x) && IsF32(out) && x.columns() == out.columns());
     TRI_CHECK_EQ(static_cast<int64_t>(rows.size()), out.rows());

@@ -228,6 +228,15 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  void CopyPages(std::span<const int32_t> copies, TensorView pages) override {
+    const int64_t bytes = pages.bytes() / pages.shape[0];
+    for (size_t i = 0; i + 1 < copies.size(); i += 2) {
+      for (int64_t byte = 0; byte < bytes; ++byte) {
+        pages.data[copies[i + 1] * bytes + byte] = pages.data[copies[i] * bytes + byte];
+      }
+    }
+  }
+
   void GatherRows(ConstTensorView x, std::span<const int32_t> rows, TensorView out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(x.row_as<float>(rows[i]), x.columns(),

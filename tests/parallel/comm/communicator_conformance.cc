@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -170,9 +171,100 @@ void MessagesBringTheirSize(Communicator& communicator) {
     } else {
       const auto message = communicator.RecvMessage(0, bytes, Patience(), "message");
       ASSERT_OK(message);
-      EXPECT_EQ(*message, Pattern(bytes, communicator.rank()));
+      EXPECT_TRUE(std::ranges::equal(*message, Pattern(bytes, communicator.rank())));
     }
   }
+}
+
+// Sizes that a transport keeps for the receiver, and one that it does not.
+constexpr size_t kPostedBytes[] = {16, 3000, 300'000};
+
+// Sends return though nobody receives yet, and arrive in the order in which they were posted, apart
+// from messages to the same rank.
+void PostedSendsNeedNoReceiver(Communicator& communicator) {
+  const int last = communicator.size() - 1;
+  if (communicator.rank() == 0) {
+    std::vector<std::vector<std::byte>> sent;
+    std::vector<Posted> posted;
+    for (const size_t bytes : kPostedBytes) {
+      sent.push_back(Pattern(bytes, static_cast<int>(sent.size())));
+      const auto send = communicator.PostSend(last, sent.back());
+      const auto message = communicator.PostMessage(last, sent.back());
+      ASSERT_OK(send);
+      ASSERT_OK(message);
+      posted.insert(posted.end(), {*send, *message});
+    }
+    ASSERT_OK(communicator.Barrier(Patience(), "all is posted"));
+    for (Posted& item : posted) EXPECT_OK(communicator.Finish(item, Patience(), "posted"));
+    for (Posted& item : posted) {
+      EXPECT_OK(communicator.Finish(item, Deadline::AfterMs(0), "finished before"));
+      EXPECT_THAT(communicator.Poll(item), IsOk());
+    }
+  } else {
+    ASSERT_OK(communicator.Barrier(Patience(), "all is posted"));
+    if (communicator.rank() != last) return;
+    int index = 0;
+    for (const size_t bytes : kPostedBytes) {
+      std::vector<std::byte> rows(bytes);
+      ASSERT_OK(communicator.Recv(0, rows, Patience(), "rows"));
+      EXPECT_EQ(rows, Pattern(bytes, index++));
+    }
+    index = 0;
+    for (const size_t bytes : kPostedBytes) {
+      const auto message = communicator.RecvMessage(0, bytes, Patience(), "message");
+      ASSERT_OK(message);
+      EXPECT_TRUE(std::ranges::equal(*message, Pattern(bytes, index++)));
+    }
+  }
+}
+
+// A receive that was posted ends while its rank is busy with collectives of its own: those of one
+// rank, which wait for nobody.
+void PostedReceivesEndMeanwhile(Communicator& communicator) {
+  const auto alone = communicator.Split(communicator.rank(), 0, Patience());
+  ASSERT_OK(alone);
+  const int last = communicator.size() - 1;
+  std::vector<float> values(8, 1.0F);
+  for (const size_t bytes : kPostedBytes) {
+    if (communicator.rank() == 0) {
+      const std::vector<std::byte> rows = Pattern(bytes, 5);
+      auto sent = communicator.PostSend(last, rows);
+      ASSERT_OK(sent);
+      ASSERT_OK(communicator.Finish(*sent, Patience(), "rows"));
+    } else if (communicator.rank() == last) {
+      std::vector<std::byte> rows(bytes);
+      auto received = communicator.PostRecv(0, rows);
+      ASSERT_OK(received);
+      const Deadline deadline = Patience();
+      absl::StatusOr<bool> done = false;
+      while (done.ok() && !*done && !deadline.Passed()) {
+        (*alone)->TreeSum(ViewOf(std::span(values), Shape{1, 8}), "busy");
+        done = communicator.Poll(*received);
+      }
+      ASSERT_OK(done);
+      EXPECT_EQ(rows, Pattern(bytes, 5));
+    }
+  }
+}
+
+void ALatePostedTransferIsNamed(Communicator& communicator) {
+  const int missing = communicator.size() - 1;
+  const auto fresh = communicator.Split(0, communicator.rank(), Patience());
+  ASSERT_OK(fresh);
+  if (communicator.rank() == 0) {
+    std::vector<std::byte> rows(16);
+    (*fresh)->SetStep(3, Patience());
+    auto posted = (*fresh)->PostRecv(missing, rows);
+    ASSERT_OK(posted);
+    (*fresh)->SetStep(4, Patience());
+    const absl::Status late = (*fresh)->Finish(*posted, Deadline::AfterMs(60), "hidden rows");
+    EXPECT_THAT(late, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                               AllOf(HasSubstr(NameOf(missing)), HasSubstr("hidden rows"),
+                                     HasSubstr("of step 3"))));
+    EXPECT_EQ((*fresh)->PostRecv(missing, rows).status(), late);
+    EXPECT_EQ((*fresh)->PostMessage(missing, rows).status(), late);
+  }
+  ASSERT_OK(communicator.Barrier(Patience(), "end"));
 }
 
 void ProbeSeesOnlyAWaitingMessage(Communicator& communicator) {
@@ -320,6 +412,9 @@ constexpr ConformanceCase kCases[] = {
     {"BarrierHoldsUntilAllHaveCome", BarrierHoldsUntilAllHaveCome},
     {"SendsGoAroundTheRing", SendsGoAroundTheRing, 2},
     {"MessagesBringTheirSize", MessagesBringTheirSize},
+    {"PostedSendsNeedNoReceiver", PostedSendsNeedNoReceiver, 2},
+    {"PostedReceivesEndMeanwhile", PostedReceivesEndMeanwhile, 2},
+    {"ALatePostedTransferIsNamed", ALatePostedTransferIsNamed, 2},
     {"ProbeSeesOnlyAWaitingMessage", ProbeSeesOnlyAWaitingMessage, 2},
     {"OversizedMessageIsRefusedBeforeItIsRead", OversizedMessageIsRefusedBeforeItIsRead, 2},
     {"MissingRankIsNamedAndTheFailureStays", MissingRankIsNamedAndTheFailureStays, 2, true},

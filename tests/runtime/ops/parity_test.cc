@@ -328,6 +328,40 @@ void AddAttentionCases(std::vector<Case>& cases) {
   }
 }
 
+struct CopyCase {
+  std::string name;
+  DType dtype;
+  Shape pages;
+  std::vector<int32_t> copies;
+};
+
+// The pages after the copies, as the fp32 words of their bytes.
+std::vector<float> RunCopyPages(Ops& ops, const CopyCase& item) {
+  Tensor pages(item.dtype, item.pages);
+  const TensorView view = pages.view();
+  for (int64_t i = 0; i < view.bytes(); ++i) {
+    view.data[i] = static_cast<std::byte>(i * 7 % 61);  // no exponent of a NaN
+  }
+  ops.CopyPages(item.copies, view);
+  std::vector<float> out = Floats(1, view.bytes() / static_cast<int64_t>(sizeof(float)));
+  if (!out.empty()) std::memcpy(out.data(), view.data, out.size() * sizeof(float));
+  return out;
+}
+
+void AddCopyCases(std::vector<Case>& cases) {
+  for (const DType dtype : {DType::kF32, DType::kF16}) {
+    for (const CopyCase& item :
+         {CopyCase{"none", dtype, {3, 1, 2, 2}, {}}, CopyCase{"one", dtype, {3, 2, 3, 8}, {0, 2}},
+          CopyCase{"one to several", dtype, {5, 1, 16, 6}, {4, 0, 4, 2, 4, 3}},
+          CopyCase{"several", dtype, {6, 3, 32, 64}, {0, 5, 1, 4, 2, 3}},
+          CopyCase{"one after the other", dtype, {4, 1, 2, 4}, {0, 1, 1, 2, 2, 2}},
+          CopyCase{"no bytes", dtype, {2, 0, 4, 4}, {0, 1}}}) {
+      cases.push_back({absl::StrFormat("CopyPages %s %s", item.name, std::string(Name(dtype))),
+                       [=](Ops& ops) { return RunCopyPages(ops, item); }});
+    }
+  }
+}
+
 TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
   std::vector<Case> cases;
   AddLinearCases(cases);
@@ -336,6 +370,7 @@ TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
   AddElementwiseCases(cases);
   AddAttentionCases(cases);
   AddExpertCases(cases);
+  AddCopyCases(cases);
   const std::unique_ptr<Ops> reference = MakeReferenceOps();
   const std::vector<Backend> backends = AllCpuBackends();
   ASSERT_FALSE(backends.empty());

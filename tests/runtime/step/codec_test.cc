@@ -73,29 +73,30 @@ TEST(Codec, PlansSurviveTheRoundTrip) {
     std::mt19937 random(seed);
     const StepPlan plan = RandomPlan(random);
     const std::vector<std::byte> bytes = Encoded(plan);
-    const auto decoded = DecodePlan(bytes);
-    ASSERT_OK(decoded);
-    EXPECT_EQ(decoded->report_loads, plan.report_loads);
-    EXPECT_EQ(decoded->tokens, plan.tokens);
-    EXPECT_EQ(decoded->pages, plan.pages);
-    EXPECT_EQ(decoded->chunk_page_offsets, plan.chunk_page_offsets);
-    EXPECT_EQ(decoded->chunk_pages, plan.chunk_pages);
-    EXPECT_EQ(decoded->page_copies, plan.page_copies);
-    EXPECT_EQ(decoded->history_counts, plan.history_counts);
-    EXPECT_EQ(decoded->masks, plan.masks);
-    EXPECT_EQ(decoded->samples.size(), plan.samples.size());
-    EXPECT_EQ(Encoded(*decoded), bytes);
+    StepPlan decoded = RandomPlan(random);  // all of it is to be overwritten
+    ASSERT_OK(DecodePlan(bytes, decoded));
+    EXPECT_EQ(decoded.report_loads, plan.report_loads);
+    EXPECT_EQ(decoded.tokens, plan.tokens);
+    EXPECT_EQ(decoded.pages, plan.pages);
+    EXPECT_EQ(decoded.chunk_page_offsets, plan.chunk_page_offsets);
+    EXPECT_EQ(decoded.chunk_pages, plan.chunk_pages);
+    EXPECT_EQ(decoded.page_copies, plan.page_copies);
+    EXPECT_EQ(decoded.history_counts, plan.history_counts);
+    EXPECT_EQ(decoded.masks, plan.masks);
+    EXPECT_EQ(decoded.samples.size(), plan.samples.size());
+    EXPECT_EQ(Encoded(decoded), bytes);
   }
 }
 
 TEST(Codec, RefusesEveryTruncationAndTrailingBytes) {
   std::mt19937 random(7);
   std::vector<std::byte> bytes = Encoded(RandomPlan(random));
+  StepPlan plan;
   for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_FALSE(DecodePlan(std::span(bytes).first(size)).ok()) << size;
+    EXPECT_FALSE(DecodePlan(std::span(bytes).first(size), plan).ok()) << size;
   }
   bytes.push_back(std::byte{0});
-  EXPECT_THAT(DecodePlan(bytes),
+  EXPECT_THAT(DecodePlan(bytes, plan),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("malformed step plan")));
 }
 
@@ -105,9 +106,9 @@ TEST(Codec, FlippedBytesNeverAllocateBeyondTheMessage) {
   for (size_t at = 0; at < bytes.size(); ++at) {
     std::vector<std::byte> damaged = bytes;
     damaged[at] = std::byte{0xff};
-    const auto decoded = DecodePlan(damaged);
-    if (decoded.ok()) {
-      EXPECT_LE(decoded->tokens.size() * 4, bytes.size());
+    StepPlan decoded;
+    if (DecodePlan(damaged, decoded).ok()) {
+      EXPECT_LE(decoded.tokens.size() * 4, bytes.size());
     }
   }
 }
@@ -122,6 +123,7 @@ TEST(Codec, ResultsAndErrorsSurviveTheRoundTrip) {
                             .logits = {1, 2, 3},
                             .finite = false});
   result.expert_loads = {0, 1, int64_t{1} << 40};
+  result.stage_times = {{.wait_us = 7, .compute_us = 8000}, {.wait_us = 9, .compute_us = 10}};
   std::vector<std::byte> bytes;
   EncodeResult(result, bytes);
   const auto decoded = DecodeResult(bytes);
@@ -132,6 +134,9 @@ TEST(Codec, ResultsAndErrorsSurviveTheRoundTrip) {
   EXPECT_EQ(decoded->samples[0].logits, result.samples[0].logits);
   EXPECT_FALSE(decoded->samples[0].finite);
   EXPECT_EQ(decoded->expert_loads, result.expert_loads);
+  ASSERT_EQ(decoded->stage_times.size(), 2U);
+  EXPECT_EQ(decoded->stage_times[0].compute_us, 8000U);
+  EXPECT_EQ(decoded->stage_times[1].wait_us, 9U);
 
   EncodeResult(absl::DeadlineExceededError("rank 3 is late"), bytes);
   EXPECT_THAT(DecodeResult(bytes),
