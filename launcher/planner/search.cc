@@ -50,8 +50,8 @@ int64_t TouchedScratch(const ModelConfig& config, const Extent& extent, const Wo
       std::min(limits.max_step_tokens, std::max(workload.prompt, workload.batch));
   const StepScratch scratch = ScratchOf(config, extent, used);
   const auto rows = [](const Shape& shape) { return shape[0]; };
-  const int64_t untouched = std::max<int64_t>(0, rows(scratch.logits) - workload.batch);
-  const int64_t width = scratch.head_rows[1] + scratch.shard_logits[1] + scratch.logits[1];
+  const int64_t untouched = std::max<int64_t>(0, rows(scratch.shard_logits) - workload.batch);
+  const int64_t width = scratch.head_rows[1] + scratch.shard_logits[1] + scratch.sample_work[1];
   return scratch.bytes() - untouched * width * int64_t{sizeof(float)};
 }
 

@@ -37,7 +37,7 @@ StepScratch ScratchOf(const ModelConfig& config, const Extent& extent, const Ste
           .shared_up = shared,
           .head_rows = {head_rows, config.hidden},
           .shard_logits = {head_rows, extent.vocabulary.size()},
-          .logits = {head_rows, config.vocabulary},
+          .sample_work = {head_rows, extent.vocabulary.size()},
           .rope = {limits.max_positions, config.head_dim / 2},
           .query_scales = {config.query_growth ? limits.max_positions : 0, 1}};
 }
@@ -47,7 +47,7 @@ int64_t StepScratch::bytes() const {
   for (const Shape& shape :
        {hidden,      normed,    handed,    partial,       query,       attended,    key,
         value,       gate,      up,        router_logits, expert_rows, expert_gate, expert_up,
-        shared_gate, shared_up, head_rows, shard_logits,  logits,      query_scales}) {
+        shared_gate, shared_up, head_rows, shard_logits,  sample_work, query_scales}) {
     elements += shape.elements();
   }
   return elements * int64_t{sizeof(float)};

@@ -22,8 +22,8 @@ namespace trireme {
 inline constexpr int64_t kPageTokens = 32;
 inline constexpr int64_t kDefaultMaxPositions = 131'072;
 
-// Rows of logits computed at a time.
-inline constexpr int64_t kHeadRows = 32;
+// Rows of logits computed, and samples taken, at a time.
+inline constexpr int64_t kHeadRows = 64;
 
 // Where a model has several stages, hidden rows live in two buffers, each with a header of so many
 // floats before them (parallel/pipeline/stage_link.h): one is worked on while the other is on its
@@ -46,7 +46,7 @@ struct StepScratch {
   Shape shared_gate, shared_up;  // [max step tokens, rank's columns of the shared expert]
   Shape head_rows;               // [kHeadRows, hidden], last stage
   Shape shard_logits;            // [kHeadRows, rank's vocabulary], last stage
-  Shape logits;                  // [kHeadRows, vocabulary], last stage
+  Shape sample_work;             // the same, for the sampler
   Shape rope;                    // [max positions, head_dim / 2], of cosines and of sines
 
   Shape query_scales;  // [max positions, 1], where Q grows with the position

@@ -97,12 +97,16 @@ struct Routing {
   std::span<int64_t> loads;    // [all experts] += slots that chose the expert
 };
 
+class ThreadPool;
+
 class Ops {
  public:
   virtual ~Ops() = default;
 
   virtual std::string name() const = 0;
   virtual absl::Status status() const = 0;
+  // The threads that verbs run on, for work between verbs; nullptr: the caller's alone.
+  virtual ThreadPool* pool() { return nullptr; }
 
   // out[t] = table[ids[t] - first_row] + 0.0f as fp32 where the rank holds that row, zeros
   // elsewhere. table: [rows, width] any weight dtype.  ids: [tokens].  out: [tokens, width].

@@ -1,9 +1,11 @@
 #include "runtime/stage/batch.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_format.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/sampling/sampler.h"
 
 namespace trireme {
 namespace {
@@ -80,9 +82,15 @@ absl::Status CheckSamples(const StepPlan& plan, const BatchLimits& limits) {
       !AllBelow(plan.bias_tokens, limits.vocabulary)) {
     return Malformed(plan, "biased token out of range");
   }
+  for (const float bias : plan.bias_values) {
+    if (!(bias < std::numeric_limits<float>::infinity())) {
+      return Malformed(plan, "a bias is NaN or infinite upward");
+    }
+  }
   if (plan.history_counts.size() != plan.history_tokens.size() ||
-      !AllBelow(plan.history_tokens, limits.vocabulary)) {
-    return Malformed(plan, "token of a history out of range");
+      !AllBelow(plan.history_tokens, limits.vocabulary) ||
+      !AllBelow(plan.history_counts, std::numeric_limits<int32_t>::max())) {
+    return Malformed(plan, "token or count of a history out of range");
   }
   const auto words = static_cast<size_t>(MaskWords(limits.vocabulary));
   if (plan.masks.size() % words != 0) return Malformed(plan, "masks are not whole");
@@ -98,6 +106,8 @@ absl::Status CheckSamples(const StepPlan& plan, const BatchLimits& limits) {
         sample.mask >= masks) {
       return Malformed(plan, "sample names biases, a history or a mask that the plan lacks");
     }
+    const absl::Status valid = ValidateSamplingParams(sample.params);
+    if (!valid.ok()) return Malformed(plan, std::string(valid.message()));
   }
   return absl::OkStatus();
 }

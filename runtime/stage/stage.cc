@@ -1,7 +1,5 @@
 #include "runtime/stage/stage.h"
 
-#include <array>
-
 #include "absl/strings/str_format.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status_macros.h"
@@ -45,6 +43,10 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
   if (resolved.page_tokens < 1 || resolved.pages < 1 || resolved.max_step_tokens < 1) {
     return absl::InvalidArgumentError("pages, page_tokens and max_step_tokens must be positive");
   }
+  if (parts.config.vocabulary > kMaxVocabulary) {
+    return absl::InvalidArgumentError(absl::StrFormat("at most %d tokens can be sampled; got %d",
+                                                      kMaxVocabulary, parts.config.vocabulary));
+  }
   if (AttentionChunk(parts.config) != 0 && resolved.chunk_pages < 1) {
     return absl::InvalidArgumentError("the model's chunked layers need chunk_pages above 0");
   }
@@ -70,10 +72,10 @@ Stage::Stage(StageParts parts, const StageOptions& options)
   value_ = Floats(scratch.value);
   gate_ = Floats(scratch.gate);
   up_ = Floats(scratch.up);
-  head_rows_ = Floats(scratch.head_rows);
-  shard_logits_ = Floats(scratch.shard_logits);
-  logits_ = Floats(scratch.logits);
   query_scales_ = parts_.architecture->query_scales(parts_.config, options.max_positions);
+  if (parts_.extent.last_stage()) {
+    head_ = std::make_unique<SampleHead>(parts_.config.vocabulary, parts_.extent, scratch);
+  }
   if (parts_.config.experts) {
     experts_ = std::make_unique<ExpertBuffers>(parts_.config, parts_.extent, scratch);
   }
@@ -145,25 +147,9 @@ absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
   StepResult result;
   result.step = plan_->step;
   LayerContext context = Context(collectives);
-  const std::span<const SampleRow> samples = plan_->samples;
-  if (parts_.extent.place.shard == 0) result.samples.reserve(samples.size());
-  for (size_t begin = 0; begin < samples.size(); begin += kHeadRows) {
-    const auto block = samples.subspan(begin, std::min<size_t>(kHeadRows, samples.size() - begin));
-    const auto count = static_cast<int64_t>(block.size());
-    std::array<int32_t, kHeadRows> rows{};
-    for (size_t i = 0; i < block.size(); ++i) rows[i] = block[i].row;
-    parts_.ops->GatherRows(hidden(), std::span(rows).first(block.size()), First(head_rows_, count));
-    parts_.architecture->head(context, First(head_rows_, count), First(shard_logits_, count));
-    collectives.AllGather(First(shard_logits_, count), parts_.extent.vocabulary_widths,
-                          First(logits_, count), "logits");
-    TRI_RETURN_IF_ERROR(collectives.status());
-    if (parts_.extent.place.shard != 0) continue;
-    for (size_t i = 0; i < block.size(); ++i) {
-      const float* row = logits_.view().row_as<float>(static_cast<int64_t>(i));
-      result.samples.push_back(::trireme::Sample(
-          {row, static_cast<size_t>(parts_.config.vocabulary)}, block[i], sampler_scratch_));
-    }
-  }
+  if (parts_.extent.place.shard == 0) result.samples.reserve(plan_->samples.size());
+  TRI_RETURN_IF_ERROR(
+      head_->Sample(*parts_.architecture, context, hidden(), *plan_, result.samples));
   TRI_RETURN_IF_ERROR(parts_.ops->status());
   if (plan_->report_loads && parts_.extent.place.shard == 0) {
     result.expert_loads.assign(expert_loads().begin(), expert_loads().end());

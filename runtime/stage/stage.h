@@ -14,9 +14,9 @@
 #include "runtime/model/architecture.h"
 #include "runtime/model/memory_plan.h"
 #include "runtime/model/rope_table.h"
-#include "runtime/sampling/sampler.h"
 #include "runtime/stage/batch.h"
 #include "runtime/stage/expert_buffers.h"
+#include "runtime/stage/sample_head.h"
 #include "runtime/step/step_plan.h"
 
 namespace trireme {
@@ -66,8 +66,8 @@ class Stage {
   TensorView hidden();
   // Copies the pages that the plan asks for, embeds (first stage) and runs the layers.
   absl::Status Forward(Collectives& collectives);
-  // Last stage only: head, and the sampler on shard 0 (the others return an empty result). Where
-  // the plan asks for expert loads, the result has this stage's.
+  // Last stage only: head and sampler. Shard 0 returns the tokens, the others none. Where the plan
+  // asks for expert loads, the result has this stage's.
   absl::StatusOr<StepResult> Sample(Collectives& collectives);
 
  private:
@@ -85,10 +85,9 @@ class Stage {
   const StepPlan* plan_ = nullptr;
   TensorView rows_;  // hidden_'s, or the caller's
   Tensor hidden_, normed_, partial_, query_, key_, value_, attended_, gate_, up_;
-  Tensor head_rows_, shard_logits_, logits_;
   Tensor query_scales_;
   std::unique_ptr<ExpertBuffers> experts_;  // of a model with routed experts
-  SamplerScratch sampler_scratch_;
+  std::unique_ptr<SampleHead> head_;        // of the last stage
 };
 
 }  // namespace trireme

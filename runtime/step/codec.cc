@@ -127,6 +127,7 @@ void VisitToken(Visitor& visit, Token& token) {
   visit(token.top_logprobs);
   visit(token.logits);
   visit(token.finite);
+  visit(token.all_banned);
 }
 
 template <typename Visitor, typename Time>
@@ -137,7 +138,7 @@ void VisitTime(Visitor& visit, Time& time) {
 
 // The least that an encoded SampleRow and SampledToken take.
 constexpr size_t kSampleBytes = 73;
-constexpr size_t kTokenBytes = 21;
+constexpr size_t kTokenBytes = 22;
 
 }  // namespace
 

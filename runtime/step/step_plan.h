@@ -91,8 +91,10 @@ struct SampledToken {
   std::vector<int32_t> top_tokens;  // [num_logprobs] most likely first, ties by lower id
   std::vector<float> top_logprobs;  // [num_logprobs]
   std::vector<float> logits;        // [vocabulary] if want_logits
-  // False when the row's logits held NaN or infinity: nothing was drawn.
+  // False when nothing was drawn: the row's logits held NaN or infinity, or
   bool finite = true;
+  // biases and mask left no token to draw.
+  bool all_banned = false;
 };
 
 // What a stage did with a step, in its own time.

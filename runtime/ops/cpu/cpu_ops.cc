@@ -34,6 +34,7 @@ class CpuOps final : public Ops {
 
   std::string name() const override { return absl::StrFormat("cpu %s", target_.name); }
   absl::Status status() const override { return absl::OkStatus(); }
+  ThreadPool* pool() override { return &pool_; }
 
   void Embed(std::span<const int32_t> ids, ConstTensorView table, int64_t first_row,
              TensorView out) override {

@@ -67,7 +67,7 @@ TEST(MemoryPlan, CountsPagesAndScratch) {
   EXPECT_EQ(plan.kv, 2 * 2 * c.layers * 3 * 32 * c.kv_heads * c.head_dim);
   const StepScratch scratch = ScratchOf(c, *extent, options.limits);
   EXPECT_EQ(scratch.hidden, (Shape{16, c.hidden}));
-  EXPECT_EQ(scratch.logits, (Shape{kHeadRows, c.vocabulary}));
+  EXPECT_EQ(scratch.shard_logits, (Shape{kHeadRows, c.vocabulary}));
   EXPECT_EQ(scratch.expert_rows.elements(), 0);
   EXPECT_EQ(plan.scratch, scratch.bytes());
   EXPECT_EQ(plan.total(), 1000 + plan.kv + plan.scratch);
@@ -96,7 +96,7 @@ TEST(MemoryPlan, OnlyTheLastStageHoldsLogits) {
   const Opened model = Open("llama3-tiny-bf16");
   const auto first = MakeExtent(model.config, {.stage = 0, .stages = 2});
   ASSERT_OK(first);
-  EXPECT_EQ(ScratchOf(model.config, *first, {}).logits.elements(), 0);
+  EXPECT_EQ(ScratchOf(model.config, *first, {}).shard_logits.elements(), 0);
 }
 
 TEST(MemoryPlan, AMissingTensorIsNamed) {

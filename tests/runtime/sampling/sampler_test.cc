@@ -134,9 +134,7 @@ TEST(SampleTest, IsAFunctionOfSeedSequenceAndDrawAlone) {
   row.sequence = 2;
   row.draw = 5;
   const int32_t token = Sample(logits, row).token;
-  SamplerScratch dirty;
-  Sample(RandomLogits(3000, 3, 4), DrawingRow({.temperature = 2, .top_k = 700}), dirty);
-  EXPECT_EQ(Sample(logits, row, dirty).token, token);
+  EXPECT_EQ(Sample(logits, row).token, token);
   // Each of the three decides: over 20 changes the token must move.
   int moved_by_seed = 0;
   int moved_by_sequence = 0;
@@ -155,6 +153,101 @@ TEST(SampleTest, IsAFunctionOfSeedSequenceAndDrawAlone) {
   EXPECT_GT(moved_by_seed, 15);
   EXPECT_GT(moved_by_sequence, 15);
   EXPECT_GT(moved_by_draw, 15);
+}
+
+// A plan whose only sample has the biases and the history given.
+StepPlan AdjustingPlan(const SamplingParams& params, std::vector<int32_t> bias_tokens,
+                       std::vector<float> bias_values, std::vector<int32_t> history_tokens,
+                       std::vector<int32_t> history_counts) {
+  StepPlan plan;
+  SampleRow row = DrawingRow(params);
+  row.biases.count = static_cast<int32_t>(bias_tokens.size());
+  row.history.count = static_cast<int32_t>(history_tokens.size());
+  plan.bias_tokens = std::move(bias_tokens);
+  plan.bias_values = std::move(bias_values);
+  plan.history_tokens = std::move(history_tokens);
+  plan.history_counts = std::move(history_counts);
+  plan.samples = {row};
+  return plan;
+}
+
+int32_t Chosen(const std::vector<float>& logits, const StepPlan& plan) {
+  return Sample(logits, plan, plan.samples[0]).token;
+}
+
+TEST(SampleTest, AddsBiasesBeforeItPenalises) {
+  // 3 - 4 = -1, times 2; the other way round it would be 3 / 2 - 4.
+  StepPlan plan = AdjustingPlan({.repetition_penalty = 2}, {0}, {-4}, {0}, {0});
+  EXPECT_EQ(Chosen({3, -1.9F}, plan), 1);
+  EXPECT_EQ(Chosen({3, -2.1F}, plan), 0);
+}
+
+TEST(SampleTest, PenalisesRepetitionOfPromptAndCompletionButTheRestOfTheCompletionAlone) {
+  // Token 0 is the prompt's alone, token 1 came twice.
+  StepPlan plan = AdjustingPlan({.repetition_penalty = 2}, {}, {}, {0, 1}, {0, 2});
+  EXPECT_EQ(Chosen({6, 6, 3.1F}, plan), 2);
+  EXPECT_EQ(Chosen({6, 6, 2.9F}, plan), 0);
+  plan.samples[0].params = {.frequency_penalty = 1};
+  EXPECT_EQ(Chosen({4, 6.1F, 0}, plan), 1);
+  EXPECT_EQ(Chosen({4, 5.9F, 0}, plan), 0);
+  plan.samples[0].params = {.presence_penalty = 1};
+  EXPECT_EQ(Chosen({4, 5.1F, 0}, plan), 1);
+  EXPECT_EQ(Chosen({4, 4.9F, 0}, plan), 0);
+  plan.samples[0].params = {};  // the history is there, the penalties are off
+  EXPECT_EQ(Chosen({4, 4.9F, 0}, plan), 1);
+}
+
+TEST(SampleTest, ReportsLogProbabilitiesOfWhatWasGivenWhateverIsAdjusted) {
+  const std::vector<float> logits = {3, 2, 1};
+  StepPlan plan = AdjustingPlan({}, {2}, {100}, {}, {});
+  plan.samples[0].num_logprobs = 1;
+  const SampledToken sampled = Sample(logits, plan, plan.samples[0]);
+  EXPECT_EQ(sampled.token, 2);
+  EXPECT_THAT(sampled.top_tokens, ElementsAre(0));
+  SampleRow scored;
+  scored.target = 2;
+  scored.num_logprobs = 1;
+  EXPECT_EQ(sampled.logprob, Sample(logits, scored).logprob);
+  EXPECT_EQ(sampled.top_logprobs, Sample(logits, scored).top_logprobs);
+}
+
+TEST(SampleTest, DrawsOnlyWhatTheMaskHolds) {
+  const std::vector<float> logits = RandomLogits(70, 1, 9);
+  StepPlan plan;
+  plan.masks = {0, 1U << 31, 1U << 5};  // tokens 63 and 69
+  SampleRow row = DrawingRow({.temperature = 1});
+  row.mask = 0;
+  std::array<int, 70> counts{};
+  for (row.draw = 0; row.draw < 200; ++row.draw) ++counts[Sample(logits, plan, row).token];
+  EXPECT_EQ(counts[63] + counts[69], 200);
+  EXPECT_GT(counts[63], 0);
+  EXPECT_GT(counts[69], 0);
+  row.params.temperature = 0;
+  EXPECT_EQ(Sample(logits, plan, row).token, logits[63] >= logits[69] ? 63 : 69);
+}
+
+TEST(SampleTest, SaysThatBansLeftNothing) {
+  for (const float temperature : {0.0F, 1.0F}) {
+    StepPlan plan = AdjustingPlan({.temperature = temperature, .top_p = 0.9F}, {0, 1},
+                                  {-kInfinity, -kInfinity}, {}, {});
+    plan.samples[0].num_logprobs = 1;
+    const SampledToken sampled = Sample(std::vector<float>{1, 2}, plan, plan.samples[0]);
+    EXPECT_FALSE(sampled.finite);
+    EXPECT_TRUE(sampled.all_banned);
+    // NaN is the model's fault, bans or not.
+    EXPECT_FALSE(Sample(std::vector<float>{kNan, 2}, plan, plan.samples[0]).all_banned);
+    plan.bias_values[1] = -100;  // is no ban
+    EXPECT_EQ(Chosen({1, 2}, plan), 1);
+  }
+}
+
+TEST(SampleTest, ClampsWhatBiasesAndPenaltiesOverflow) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const StepPlan plan = AdjustingPlan({.temperature = 1, .repetition_penalty = 10}, {0, 1},
+                                      {kMost, -kMost}, {1}, {1});
+  const SampledToken sampled = Sample(std::vector<float>{kMost, -kMost}, plan, plan.samples[0]);
+  EXPECT_TRUE(sampled.finite);
+  EXPECT_EQ(sampled.token, 0);
 }
 
 // Draws must follow FilteredProbabilities. The bound is mean + 6 standard deviations of a
@@ -268,13 +361,23 @@ INSTANTIATE_TEST_SUITE_P(
                     BadParams{"TopPAboveOne", {.top_p = 1.01F}, "top_p"},
                     BadParams{"MinPNegative", {.min_p = -0.01F}, "min_p"},
                     BadParams{"MinPNan", {.min_p = kNan}, "min_p"},
-                    BadParams{"MinPAboveOne", {.min_p = 1.5F}, "min_p"}),
+                    BadParams{"MinPAboveOne", {.min_p = 1.5F}, "min_p"},
+                    BadParams{"RepetitionZero", {.repetition_penalty = 0}, "repetition_penalty"},
+                    BadParams{"RepetitionNan", {.repetition_penalty = kNan}, "repetition_penalty"},
+                    BadParams{"RepetitionHuge", {.repetition_penalty = 10.5F}, "at most 10"},
+                    BadParams{"FrequencyNan", {.frequency_penalty = kNan}, "frequency_penalty"},
+                    BadParams{"FrequencyLow", {.frequency_penalty = -2.1F}, "from -2 to 2"},
+                    BadParams{"PresenceHigh", {.presence_penalty = 2.1F}, "presence_penalty"},
+                    BadParams{
+                        "PresenceInfinite", {.presence_penalty = -kInfinity}, "presence_penalty"}),
     [](const auto& bad) { return bad.param.name; });
 
 TEST(ValidateSamplingParamsTest, AcceptsTheLimitsAndTheDefaults) {
   EXPECT_OK(ValidateSamplingParams({}));
   EXPECT_OK(ValidateSamplingParams({.temperature = 100, .top_k = 1, .top_p = 1, .min_p = 1}));
   EXPECT_OK(ValidateSamplingParams({.temperature = 1e-30F, .top_p = 1e-30F}));
+  EXPECT_OK(ValidateSamplingParams(
+      {.repetition_penalty = 10, .frequency_penalty = -2, .presence_penalty = 2}));
 }
 
 }  // namespace
