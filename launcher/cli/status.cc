@@ -1,5 +1,6 @@
 // trireme status: what a coordinator serves, and whether it is ready.
 #include <CLI/CLI.hpp>
+#include <fstream>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -34,6 +35,24 @@ void PrintHottestExperts(const v1::Group& group) {
   if (!line.empty()) absl::PrintF("    hottest experts:%s\n", line);
 }
 
+constexpr int64_t kTimeoutMs = 3'000;
+
+// To a file, or to stdout where none is named.
+int DumpTrace(InferenceClient& client, const std::string& group, const std::string& file) {
+  const auto trace = client.Trace(group, Deadline::AfterMs(2 * kTimeoutMs));
+  if (!trace.ok()) return FailCommand("status", trace.status(), "trireme status");
+  if (file.empty()) {
+    absl::PrintF("%s\n", *trace);
+    return kExitOk;
+  }
+  std::ofstream out(file, std::ios::binary | std::ios::trunc);
+  out << *trace;
+  out.close();
+  if (out) return kExitOk;
+  return FailCommand("status", absl::UnavailableError(absl::StrFormat("could not write %s", file)),
+                     "trireme status --dump");
+}
+
 }  // namespace
 
 int RunStatus(int argc, char** argv) {
@@ -41,11 +60,21 @@ int RunStatus(int argc, char** argv) {
                "trireme status");
   std::string server = "127.0.0.1:50051";
   app.add_option("--server", server, "host:port of the coordinator")->capture_default_str();
-  app.footer(Examples("trireme status", "trireme status --server 127.0.0.1:6000"));
+  std::string file;
+  CLI::Option* const dump =
+      app.add_option("--dump", file,
+                     "write a group's last steps as a Chrome trace for ui.perfetto.dev to FILE "
+                     "(default: stdout)")
+          ->expected(0, 1)
+          ->type_name("[FILE]");
+  std::string dumped_group;
+  app.add_option("--group", dumped_group, "whose steps (default: the first group's)");
+  app.footer(
+      Examples("trireme status --server 127.0.0.1:6000", "trireme status --dump steps.json"));
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
 
   InferenceClient client(server);
-  constexpr int64_t kTimeoutMs = 3'000;
+  if (dump->count() > 0) return DumpTrace(client, dumped_group, file);
   const auto response = client.Models(Deadline::AfterMs(kTimeoutMs));
   if (!response.ok()) {
     return FailCommand("status", response.status(), "trireme serve configs/local.yaml");

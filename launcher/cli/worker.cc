@@ -22,14 +22,15 @@ std::string LastPart(std::string path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-absl::StatusOr<GroupIdentity> Introduce(const GroupSession& session, const std::string& name) {
+absl::StatusOr<GroupIdentity> Introduce(GroupSession& session, const std::string& name) {
   TRI_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(session.tokenizer_path()));
   return GroupIdentity{.model = name,
                        .model_identity = session.identity(),
                        .tokenizer_hash = TokenizerHash(*tokenizer),
                        .stop_tokens = session.config().stop_tokens,
                        .hosts = session.hosts(),
-                       .mesh = session.mesh().ToString()};
+                       .mesh = session.mesh().ToString(),
+                       .trace = [&session] { return session.Trace(); }};
 }
 
 absl::StatusOr<int> Lead(GroupSession& session, const LeaderOptions& options,

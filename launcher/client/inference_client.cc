@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "trireme/v1/admin.grpc.pb.h"
 #include "trireme/v1/inference.grpc.pb.h"
 
 namespace trireme {
@@ -21,6 +22,7 @@ void SetDeadline(Deadline deadline, grpc::ClientContext& context) {
 struct InferenceClient::Impl {
   std::string server;
   std::unique_ptr<v1::Inference::Stub> stub;
+  std::unique_ptr<v1::Admin::Stub> admin;
 
   absl::Status ToStatus(const grpc::Status& status) const {
     if (status.ok()) return absl::OkStatus();
@@ -34,8 +36,10 @@ InferenceClient::InferenceClient(const std::string& server) : impl_(std::make_un
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   impl_->server = server;
-  impl_->stub = v1::Inference::NewStub(
-      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments));
+  const auto channel =
+      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  impl_->stub = v1::Inference::NewStub(channel);
+  impl_->admin = v1::Admin::NewStub(channel);
 }
 
 InferenceClient::~InferenceClient() = default;
@@ -59,6 +63,17 @@ absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
   const grpc::Status status = impl_->stub->Models(&context, v1::ModelsRequest(), &response);
   if (!status.ok()) return impl_->ToStatus(status);
   return response;
+}
+
+absl::StatusOr<std::string> InferenceClient::Trace(const std::string& group, Deadline deadline) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, context);
+  v1::TraceRequest request;
+  request.set_group(group);
+  v1::TraceResponse response;
+  const grpc::Status status = impl_->admin->Trace(&context, request, &response);
+  if (!status.ok()) return impl_->ToStatus(status);
+  return std::move(*response.mutable_json());
 }
 
 }  // namespace trireme

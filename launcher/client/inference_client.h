@@ -27,6 +27,9 @@ class InferenceClient {
 
   absl::StatusOr<v1::ModelsResponse> Models(Deadline deadline);
 
+  // The last steps of a group ("": the first) as a Chrome trace (admin.proto).
+  absl::StatusOr<std::string> Trace(const std::string& group, Deadline deadline);
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -247,6 +247,33 @@ void Dispatcher::Detach(uint64_t incarnation, const absl::Status& cause) {
   after.Run();
 }
 
+absl::StatusOr<std::string> Dispatcher::Trace(std::string& group, Deadline deadline) {
+  TRI_ASSIGN_OR_RETURN(const uint64_t number, traces_.Open());
+  bool asked = false;
+  Afterwards after;
+  {
+    MutexLock lock(mutex_);
+    for (const GroupSnapshot& snapshot : registry_.Snapshots(options_.now())) {
+      if (asked || (!group.empty() && snapshot.name != group)) continue;
+      v1::CoordinatorMessage message;
+      message.mutable_trace()->set_number(number);
+      Send(snapshot.incarnation, std::move(message), after);
+      group = snapshot.name;
+      asked = true;
+    }
+  }
+  after.Run();
+  if (asked) return traces_.Take(number, deadline);
+  traces_.Take(number, Deadline::AfterMs(0)).status().IgnoreError();
+  return absl::NotFoundError(group.empty()
+                                 ? "no worker group is attached"
+                                 : absl::StrFormat("no worker group '%s' is attached", group));
+}
+
+void Dispatcher::OnTrace(v1::TraceAnswer answer) {
+  traces_.Put(answer.number(), std::move(*answer.mutable_json()));
+}
+
 void Dispatcher::Tick() {
   Afterwards after;
   std::vector<CoordinatorEvent> events;

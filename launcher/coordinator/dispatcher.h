@@ -24,6 +24,7 @@
 #include "launcher/coordinator/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/journal.h"
+#include "launcher/coordinator/trace_box.h"
 #include "runtime/base/mutex.h"
 
 namespace trireme {
@@ -78,6 +79,12 @@ class Dispatcher {
   // The leader left or its stream broke. Idempotent.
   void Detach(uint64_t incarnation, const absl::Status& cause) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The last steps of a group ("": of the first attached, whose name `group` becomes), asked of its
+  // leader. Blocks. NOT_FOUND, and the errors of TraceBox.
+  absl::StatusOr<std::string> Trace(std::string& group, Deadline deadline)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnTrace(v1::TraceAnswer answer);
+
   void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Stop, in two steps: no new requests and not serving; then what still runs is ended and groups
@@ -116,6 +123,7 @@ class Dispatcher {
   void ExpireRequests(TimePoint now, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const DispatcherOptions options_;
+  TraceBox traces_;
   mutable Mutex mutex_;
   GroupRegistry registry_ ABSL_GUARDED_BY(mutex_){options_.liveness, options_.tokenizer_hash};
   Journal journal_ ABSL_GUARDED_BY(mutex_);

@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "launcher/exit_codes.h"
 #include "launcher/group/available_memory.h"
 #include "launcher/group/launch_environment.h"
+#include "launcher/group/rank_trace.h"
 #include "parallel/comm/flight_ring.h"
 #include "parallel/comm/mpi_comm.h"
 #include "parallel/group/doorbell.h"
@@ -20,6 +22,7 @@
 #include "parallel/shards/verify.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/memory_plan.h"
@@ -144,17 +147,6 @@ absl::StatusOr<std::vector<HostedNeed>> NeedsOf(Communicator& world, int64_t min
   return needs;
 }
 
-// On the watch thread. A rank that is gone cannot be waited for, so the process ends here, and with
-// it the MPI job.
-void EndWithVerdict(const Verdict& verdict) {
-  LogError("rank lost", {{"reason", verdict.reason}, {"found_by", verdict.found_by}});
-  std::fprintf(stderr, "%s\n", verdict.dump.c_str());
-  std::fflush(nullptr);
-  // mpirun kills the others as soon as one rank ends: let them report too.
-  std::this_thread::sleep_for(Watch::kTellPeers);
-  _exit(kExitRankLost);
-}
-
 }  // namespace
 
 struct GroupSession::State {
@@ -173,6 +165,9 @@ struct GroupSession::State {
   GroupLinks links;
   std::unique_ptr<Stage> stage;    // until it is handed to the executor or the follower's loop
   std::unique_ptr<Engine> engine;  // leader only
+  // The engine, while it may be asked from other threads.
+  Mutex traced_mutex;
+  const Engine* traced ABSL_GUARDED_BY(traced_mutex) = nullptr;
 
   absl::Status Join();
   absl::Status Build();
@@ -180,7 +175,48 @@ struct GroupSession::State {
   absl::Status StartWatch();
   absl::Status MakeStage(StageParts parts);
   void MakeEngine();
+  std::vector<std::string> Hosts() const;
+  RankTrace Trace() ABSL_LOCKS_EXCLUDED(traced_mutex);
+  void LeaveTrace(const std::string& reason);
+  [[noreturn]] void EndWithVerdict(const Verdict& verdict);
 };
+
+std::vector<std::string> GroupSession::State::Hosts() const {
+  std::vector<std::string> hosts;
+  for (int other = 0; other < mesh.ranks(); ++other) {
+    hosts.push_back(world == nullptr ? "localhost" : world->HostOf(other));
+  }
+  return hosts;
+}
+
+RankTrace GroupSession::State::Trace() {
+  RankTrace trace{
+      .rank = rank, .shards = mesh.shards(), .hosts = Hosts(), .steps = {}, .ring = &ring};
+  const MutexLock lock(traced_mutex);
+  if (traced != nullptr) trace.steps = traced->steps();
+  return trace;
+}
+
+void GroupSession::State::LeaveTrace(const std::string& reason) {
+  const auto path = WriteTrace(Trace(), reason, options.trace_directory);
+  if (path.ok()) {
+    LogWarning("wrote a trace of the last steps", {{"file", *path}});
+  } else {
+    LogWarning("no trace of the last steps", {{"error", path.status().ToString()}});
+  }
+}
+
+// On the watch thread. A rank that is gone cannot be waited for, so the process ends here, and with
+// it the MPI job.
+void GroupSession::State::EndWithVerdict(const Verdict& verdict) {
+  LogError("rank lost", {{"reason", verdict.reason}, {"found_by", verdict.found_by}});
+  std::fprintf(stderr, "%s\n", verdict.dump.c_str());
+  std::fflush(nullptr);
+  LeaveTrace(verdict.reason);
+  // mpirun kills the others as soon as one rank ends: let them report too.
+  std::this_thread::sleep_for(Watch::kTellPeers);
+  _exit(kExitRankLost);
+}
 
 absl::Status GroupSession::State::Join() {
   TRI_ASSIGN_OR_RETURN(const bool many, IsOneOfManyRanks(ReadLaunchEnvironment()));
@@ -240,7 +276,9 @@ absl::Status GroupSession::State::StartWatch() {
   TRI_ASSIGN_OR_RETURN(doorbell, Doorbell::Open(*world));
   WatchOptions watch_options;
   watch_options.hang_timeout = std::chrono::milliseconds(options.hang_timeout_ms);
-  TRI_ASSIGN_OR_RETURN(watch, Watch::Start(*world, ring, watch_options, EndWithVerdict));
+  TRI_ASSIGN_OR_RETURN(watch,
+                       Watch::Start(*world, ring, watch_options,
+                                    [this](const Verdict& verdict) { EndWithVerdict(verdict); }));
   links = {
       .world = world.get(),
       .stage = stage_comm.get(),
@@ -290,6 +328,8 @@ void GroupSession::State::MakeEngine() {
     executor = std::make_unique<GroupExecutor>(std::move(stage), links);
   }
   engine = std::make_unique<Engine>(engine_options, std::move(executor));
+  const MutexLock lock(traced_mutex);
+  traced = engine.get();
 }
 
 absl::StatusOr<std::unique_ptr<GroupSession>> GroupSession::Open(const GroupOptions& options) {
@@ -309,13 +349,11 @@ const Mesh& GroupSession::mesh() const { return state_->mesh; }
 const std::string& GroupSession::identity() const { return state_->model.identity; }
 const std::string& GroupSession::tokenizer_path() const { return state_->model.tokenizer_path; }
 
-std::vector<std::string> GroupSession::hosts() const {
-  std::vector<std::string> hosts;
-  for (int rank = 0; rank < state_->mesh.ranks(); ++rank) {
-    hosts.push_back(state_->world == nullptr ? "localhost" : state_->world->HostOf(rank));
-  }
-  return hosts;
-}
+std::vector<std::string> GroupSession::hosts() const { return state_->Hosts(); }
+
+std::string GroupSession::Trace() { return TraceOf(state_->Trace(), ""); }
+
+void GroupSession::LeaveTrace(const std::string& reason) { state_->LeaveTrace(reason); }
 
 Engine& GroupSession::engine() {
   TRI_CHECK(leader());
@@ -328,6 +366,10 @@ absl::Status GroupSession::Follow() {
 }
 
 absl::Status GroupSession::Close() {
+  {
+    const MutexLock lock(state_->traced_mutex);
+    state_->traced = nullptr;
+  }
   state_->engine.reset();
   if (state_->world == nullptr) return absl::OkStatus();
   // Nobody takes a rank that leaves for one that has stopped.

@@ -36,6 +36,7 @@ struct GroupOptions {
   int64_t max_step_tokens = 256;
   int max_in_flight = 0;  // plans at most; 0: one a stage
   int64_t step_timeout_ms = 30'000;
+  std::string trace_directory;      // of traces left when the group is lost; "": the system's
   int64_t hang_timeout_ms = 1'200;  // silence after which a rank counts as stopped
   bool verify = false;              // read every byte of the shard and compare checksums first
 };
@@ -58,6 +59,12 @@ class GroupSession {
 
   Engine& engine();       // leader only
   absl::Status Follow();  // followers only: until the leader says stop
+
+  // What this rank knows of the last steps, as a Chrome trace (launcher/group/rank_trace.h). Any
+  // thread.
+  std::string Trace();
+  // Leaves it in a file, and says in the log where.
+  void LeaveTrace(const std::string& reason);
 
   // Leaves in agreement with the other ranks.
   absl::Status Close();

@@ -35,7 +35,10 @@ int Lead(std::string_view verb, GroupSession& session,
   const absl::StatusOr<int> code = lead(session);
   if (code.ok()) return *code;
   const int failed = FailCommand(verb, code.status(), absl::StrFormat("trireme %s --help", verb));
-  if (!session.engine().status().health.ok()) EndProcess(kExitRankLost);
+  if (const absl::Status lost = session.engine().status().health; !lost.ok()) {
+    session.LeaveTrace(std::string(lost.message()));
+    EndProcess(kExitRankLost);
+  }
   return failed;
 }
 
@@ -72,6 +75,8 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
                  "silence after which a rank counts as stopped")
       ->check(CLI::Range(100, 3'600'000))
       ->capture_default_str();
+  app.add_option("--trace-directory", options.trace_directory,
+                 "where a trace of the last steps is left when the group is lost (default: /tmp)");
   app.add_flag("--verify", options.verify, "compare this rank's shard with its checksums first");
 }
 
@@ -85,6 +90,7 @@ int RunAsGroup(std::string_view verb, const GroupOptions& options,
     exit_code = Lead(verb, **session, lead);
   } else if (const absl::Status followed = (*session)->Follow(); !followed.ok()) {
     LogError("rank lost its group", {{"error", followed.ToString()}});
+    (*session)->LeaveTrace(std::string(followed.message()));
     EndProcess(kExitRankLost);
   }
   if (const absl::Status closed = (*session)->Close(); !closed.ok()) {

@@ -60,7 +60,7 @@ absl::Status RunLeader(const LeaderOptions& options, const GroupIdentity& identi
       LogInfo("attached", {{"coordinator", options.coordinator},
                            {"group", options.group},
                            {"incarnation", (*link)->incarnation()}});
-      Session session(*std::move(link), engine, last_engine_id);
+      Session session(*std::move(link), engine, last_engine_id, identity.trace);
       const Session::End end = session.Run(options.heartbeat, stop);
       if (end == Session::End::kToldToLeave) return absl::OkStatus();
       if (end == Session::End::kEngineLost) return engine.status().health;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct GroupIdentity {
   std::vector<int32_t> stop_tokens;  // the model's own
   std::vector<std::string> hosts;    // one a rank
   std::string mesh;                  // for people
+  // The last steps as a Chrome trace, for those who ask. Called on the writing thread.
+  std::function<std::string()> trace = [] { return std::string(); };
 };
 
 // Serves until it is told to leave: OK after the coordinator's Shutdown or a request through

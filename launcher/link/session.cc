@@ -15,6 +15,8 @@ namespace {
 constexpr size_t kMaxUpdatesPerMessage = 1024;
 // As many as people read.
 constexpr size_t kHottestExperts = 8;
+// Asked for and not yet sent; more are not answered.
+constexpr size_t kMostTraces = 8;
 // What a coordinator gets to close the stream after Goodbye.
 constexpr std::chrono::milliseconds kGoodbyeGrace{1'000};
 
@@ -120,8 +122,12 @@ std::vector<v1::TokenUpdate> Outbox::Take(size_t most, Deadline deadline) {
   return taken;
 }
 
-Session::Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t& last_engine_id)
-    : link_(std::move(link)), engine_(engine), last_engine_id_(last_engine_id) {}
+Session::Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t& last_engine_id,
+                 std::function<std::string()> trace)
+    : link_(std::move(link)),
+      engine_(engine),
+      last_engine_id_(last_engine_id),
+      trace_(std::move(trace)) {}
 
 Session::~Session() {
   outbox_->Close();
@@ -145,7 +151,7 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat, std::stop_token s
       if (!WriteHeartbeat(status)) break;
       next_heartbeat = Deadline::After(heartbeat);
     }
-    if (outbox_->overflowed() || !WriteUpdates(std::move(updates))) break;
+    if (outbox_->overflowed() || !WriteUpdates(std::move(updates)) || !WriteTraces()) break;
     if (!status.health.ok()) {
       SayGoodbye(absl::UnavailableError(std::string(status.health.message())));
       end = End::kEngineLost;
@@ -182,6 +188,11 @@ void Session::ReadLoop() {
       case v1::CoordinatorMessage::kCancel:
         Cancel(message.cancel().request());
         break;
+      case v1::CoordinatorMessage::kTrace: {
+        MutexLock lock(mutex_);
+        if (traces_asked_.size() < kMostTraces) traces_asked_.push_back(message.trace().number());
+        break;
+      }
       case v1::CoordinatorMessage::kShutdown: {
         LogInfo("told to leave", {{"reason", message.shutdown().reason()}});
         MutexLock lock(mutex_);
@@ -191,7 +202,7 @@ void Session::ReadLoop() {
       default:  // of a newer coordinator: not ours to understand
         break;
     }
-    if (message.has_shutdown()) outbox_->Poke();
+    if (message.has_shutdown() || message.has_trace()) outbox_->Poke();
   }
   {
     MutexLock lock(mutex_);
@@ -247,6 +258,21 @@ bool Session::WriteUpdates(std::vector<v1::TokenUpdate> updates) {
     *batch->add_updates() = std::move(update);
   }
   return link_->Write(message);
+}
+
+bool Session::WriteTraces() {
+  std::vector<uint64_t> numbers;
+  {
+    MutexLock lock(mutex_);
+    numbers.swap(traces_asked_);
+  }
+  v1::GroupMessage message;
+  for (const uint64_t number : numbers) {
+    message.mutable_trace()->set_number(number);
+    if (message.trace().json().empty()) message.mutable_trace()->set_json(trace_());
+    if (!link_->Write(message)) return false;
+  }
+  return true;
 }
 
 bool Session::WriteHeartbeat(const EngineStatus& status) {

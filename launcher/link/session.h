@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -50,7 +51,9 @@ class Session {
 
   // `last_engine_id` numbers the engine's requests across sessions: a new session never collides
   // with requests of the last one that are still being cancelled.
-  Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t& last_engine_id);
+  // `trace` gives what a TraceAsk asks for, on the thread that runs Run.
+  Session(std::unique_ptr<CoordinatorLink> link, Engine& engine, uint64_t& last_engine_id,
+          std::function<std::string()> trace);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   // Cancels what is still running.
@@ -67,17 +70,20 @@ class Session {
   void Cancel(uint64_t request) ABSL_LOCKS_EXCLUDED(mutex_);
   bool WriteUpdates(std::vector<v1::TokenUpdate> updates);
   bool WriteHeartbeat(const EngineStatus& status);
+  bool WriteTraces() ABSL_LOCKS_EXCLUDED(mutex_);
   void SayGoodbye(const absl::Status& status);
 
   const std::unique_ptr<CoordinatorLink> link_;
   Engine& engine_;
   uint64_t& last_engine_id_;  // reader thread
+  const std::function<std::string()> trace_;
   const std::shared_ptr<Outbox> outbox_ = std::make_shared<Outbox>();
   EngineStatus reported_;     // writer thread: as of the last heartbeat
   absl::Status link_status_;  // set at the end of Run
   Mutex mutex_;
   CondVar reader_ended_;
   std::map<uint64_t, uint64_t> engine_ids_ ABSL_GUARDED_BY(mutex_);  // by the coordinator's number
+  std::vector<uint64_t> traces_asked_ ABSL_GUARDED_BY(mutex_);       // numbers
   bool told_to_leave_ ABSL_GUARDED_BY(mutex_) = false;
   bool reader_done_ ABSL_GUARDED_BY(mutex_) = false;
 };

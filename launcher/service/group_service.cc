@@ -84,6 +84,9 @@ class AttachReactor final : public AttachStream,
       case v1::GroupMessage::kTokens:
         dispatcher_.OnTokens(incarnation, incoming_.tokens());
         return absl::OkStatus();
+      case v1::GroupMessage::kTrace:
+        dispatcher_.OnTrace(incoming_.trace());
+        return absl::OkStatus();
       case v1::GroupMessage::kGoodbye:
         dispatcher_.Detach(incarnation,
                            absl::Status(static_cast<absl::StatusCode>(incoming_.goodbye().code()),

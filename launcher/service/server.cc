@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/limits.h"
 #include "launcher/identity/tokenizer_hash.h"
+#include "launcher/service/admin_service.h"
 #include "launcher/service/group_service.h"
 #include "launcher/service/inference_service.h"
 #include "runtime/base/log.h"
@@ -58,6 +59,7 @@ struct Server::Impl {
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<InferenceService> inference;
   std::unique_ptr<GroupService> groups;
+  std::unique_ptr<AdminService> admin;
   std::unique_ptr<grpc::Server> server;
   std::jthread
       ticker;  // `tick`: runs Dispatcher::Tick and the observer; ends before the server closes
@@ -78,6 +80,7 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
                               .chat_error = absl::FailedPreconditionError(
                                   "this model's chat format is not known here; use Generate")});
   groups = std::make_unique<GroupService>(*dispatcher);
+  admin = std::make_unique<AdminService>(*dispatcher);
   gpr_set_log_function(DropGrpcLog);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -86,6 +89,7 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(inference.get());
   builder.RegisterService(groups.get());
+  builder.RegisterService(admin.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   // A second coordinator on the same port must fail, not share it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

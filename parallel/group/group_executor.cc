@@ -93,7 +93,7 @@ absl::StatusOr<std::optional<StepResult>> FollowStep(RankStep& rank_step, const 
   return rank_step.Compute();
 }
 
-absl::Status SendResult(Outbox& results, const absl::StatusOr<StepResult>& result,
+absl::Status SendResult(PostedMessages& results, const absl::StatusOr<StepResult>& result,
                         Deadline deadline) {
   TRI_ASSIGN_OR_RETURN(std::vector<std::byte>* const bytes, results.Open(deadline));
   EncodeResult(result, *bytes);
@@ -199,7 +199,7 @@ absl::StatusOr<StepResult> GroupExecutor::Await(Deadline deadline) {
 
 absl::Status RunFollower(std::unique_ptr<Stage> stage, const GroupLinks& links) {
   RankStep rank_step(std::move(stage), links);
-  Outbox results(*links.world, DepthOf(rank_step, links), "step result");
+  PostedMessages results(*links.world, DepthOf(rank_step, links), "step result");
   Inbox inbox(links);
   const bool samples = links.world->rank() == rank_step.sampling_rank();
   absl::Status failure;

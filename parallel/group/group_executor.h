@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "parallel/group/rank_step.h"
-#include "parallel/pipeline/outbox.h"
+#include "parallel/pipeline/posted_messages.h"
 #include "runtime/step/executor.h"
 
 namespace trireme {
@@ -44,7 +44,7 @@ class GroupExecutor final : public Executor {
   const GroupLinks links_;
   RankStep rank_step_;
   const int depth_;
-  Outbox plans_;
+  PostedMessages plans_;
   std::vector<InFlight> in_flight_;   // oldest first
   std::optional<StepResult> result_;  // where the leader samples
   absl::Status failure_;

@@ -39,6 +39,7 @@ int64_t TicksNs(Clock::time_point time) {
 struct Beat {
   uint64_t progress = 0;
   uint64_t step = 0;
+  uint64_t operation_step = 0;  // of the operation below: with several steps in flight, another one
   int32_t waiting_for = -1;
   int32_t culprit = -1;    // of the sender's verdict; -1: none
   uint32_t silent_ms = 0;  // of the culprit; 0: its step is late
@@ -48,7 +49,7 @@ struct Beat {
   uint8_t unused = 0;
   std::array<char, FlightRing::kWhatBytes> what{};
 };
-static_assert(sizeof(Beat) == 32 + FlightRing::kWhatBytes);
+static_assert(sizeof(Beat) == 40 + FlightRing::kWhatBytes);
 
 // What is known of a peer.
 struct Peer {
@@ -65,7 +66,7 @@ std::string WhatOf(const Beat& beat) {
 std::string Doing(const Beat& beat) {
   if (beat.what[0] == '\0') return absl::StrFormat("before any operation, step %d", beat.step);
   return absl::StrFormat("%s %s \"%s\" of step %d", beat.in_operation != 0 ? "in" : "after",
-                         VerbName(static_cast<Verb>(beat.verb)), WhatOf(beat), beat.step);
+                         VerbName(static_cast<Verb>(beat.verb)), WhatOf(beat), beat.operation_step);
 }
 
 }  // namespace
@@ -175,6 +176,7 @@ class Watch::Loop {
     beat.step = step_.load(std::memory_order_relaxed);
     beat.in_step = step_deadline_ns_.load(std::memory_order_acquire) != kIdle ? 1 : 0;
     beat.verb = static_cast<uint8_t>(latest.verb);
+    beat.operation_step = latest.step;
     beat.in_operation = latest.state == FlightRing::State::kStarted ? 1 : 0;
     if (beat.in_operation != 0) beat.waiting_for = latest.peer;
     std::copy_n(latest.what.begin(), std::min(latest.what.size(), beat.what.size()),
@@ -218,6 +220,7 @@ class Watch::Loop {
                           beat.culprit == socket_->rank() ? "this rank, " + Name(beat.culprit) + ","
                                                           : Name(beat.culprit),
                           rank, socket_->HostOf(rank), fault);
+      verdict.reason += MissedBy(beat.culprit);
       verdict_beat_.culprit = beat.culprit;
       verdict_beat_.silent_ms = beat.silent_ms;
       return true;
@@ -245,6 +248,7 @@ class Watch::Loop {
     verdict.cause = Verdict::Cause::kSilent;
     verdict.found_by = socket_->rank();
     verdict.reason = absl::StrJoin(named, "; ");
+    for (const int culprit : verdict.culprits) verdict.reason += MissedBy(culprit);
     if (socket_->size() > 2 && static_cast<int>(named.size()) == socket_->size() - 1) {
       verdict.reason += "; no other rank is heard: this rank's own network may be cut";
     }
@@ -274,9 +278,21 @@ class Watch::Loop {
         "step %d is %d ms past its deadline on %s; %s holds it up: %s %s", mine.step,
         (now - deadline) / 1'000'000, Name(socket_->rank()), Name(culprit),
         theirs.in_step != 0 ? "it is" : "it is in no step,", Doing(theirs));
+    verdict.reason += MissedBy(culprit);
     verdict_beat_.culprit = culprit;
     verdict_beat_.silent_ms = 0;
     return true;
+  }
+
+  // The operation that a rank is missing from: of the first of those that wait for it.
+  std::string MissedBy(int culprit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const Beat mine = MyBeat();
+    for (int rank = 0; rank < socket_->size(); ++rank) {
+      const Beat& beat = rank == socket_->rank() ? mine : peers_[static_cast<size_t>(rank)].beat;
+      if (rank == culprit || beat.in_operation == 0 || beat.waiting_for != culprit) continue;
+      return absl::StrFormat("; %s waits for it %s", Name(rank), Doing(beat));
+    }
+    return "";
   }
 
   std::string Name(int rank) const {

@@ -38,8 +38,9 @@ struct Verdict {
   Cause cause = Cause::kSilent;
   std::vector<int> culprits;  // world ranks
   int found_by = 0;           // the rank that decided
-  // "rank 2 on host b has not been heard from for 1203 ms (stopped or unreachable); last seen in
-  // tree sum "layer 3 attention" of step 17"
+  // "rank 2 on host b has not been heard from for 1203 ms (stopped or unreachable), last seen after
+  // tree sum "layer 3 attention" of step 17; rank 1 on host a waits for it in tree sum "layer 3
+  // mlp" of step 17"
   std::string reason;
   std::string dump;  // this rank's ring (FlightRing::Dump)
 };

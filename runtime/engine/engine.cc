@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -103,6 +104,11 @@ class Engine::Loop {
     return status_;
   }
 
+  std::vector<StepRecord> steps() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    return log_.Records();
+  }
+
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_) {
     {
       MutexLock lock(mutex_);
@@ -134,21 +140,30 @@ class Engine::Loop {
   // As many plans as the executor takes, so that none of its stages waits for another's result.
   absl::Status SubmitPlans() {
     while (in_flight_ < executor_->depth()) {
+      StepRecord record{.planning_ns = NowNs()};
       std::optional<StepPlan> plan = scheduler_.Next();
       if (!plan) break;
+      record.planned_ns = NowNs();
       plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
       ++steps_since_idle_;
-      TRI_RETURN_IF_ERROR(executor_->Submit(*plan));
+      const absl::Status submitted = executor_->Submit(*plan);
+      Keep(*plan, std::move(record));
+      TRI_RETURN_IF_ERROR(submitted);
       ++in_flight_;
     }
     return absl::OkStatus();
   }
 
   absl::Status TakeResult() {
+    StepRecord times{.awaited_ns = NowNs()};
     TRI_ASSIGN_OR_RETURN(StepResult result, executor_->Await(StepDeadline()));
+    times.result_ns = NowNs();
     --in_flight_;
     if (!result.expert_loads.empty()) KeepLoads(std::move(result.expert_loads));
     Deliver(scheduler_.Complete(result));
+    times.completed_ns = NowNs();
+    MutexLock lock(mutex_);
+    log_.Completed(result, times);
     return absl::OkStatus();
   }
 
@@ -217,6 +232,24 @@ class Engine::Loop {
     }
   }
 
+  static int64_t NowNs() {
+    const auto now = Deadline::Clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  }
+
+  void Keep(const StepPlan& plan, StepRecord times) ABSL_LOCKS_EXCLUDED(mutex_) {
+    StepRecord record = RecordOf(plan);
+    record.load = {.running = scheduler_.running(),
+                   .waiting = scheduler_.waiting(),
+                   .free_pages = scheduler_.free_pages(),
+                   .cached_pages = scheduler_.cached_pages()};
+    record.planning_ns = times.planning_ns;
+    record.planned_ns = times.planned_ns;
+    record.submitted_ns = NowNs();
+    MutexLock lock(mutex_);
+    log_.Submitted(std::move(record));
+  }
+
   void KeepLoads(std::vector<int64_t> loads) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(mutex_);
     status_.expert_loads = std::move(loads);
@@ -245,6 +278,7 @@ class Engine::Loop {
   std::vector<uint64_t> cancels_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, EventSink> sinks_ ABSL_GUARDED_BY(mutex_);
   EngineStatus status_ ABSL_GUARDED_BY(mutex_);
+  StepLog log_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
@@ -263,6 +297,8 @@ absl::Status Engine::Submit(Request request, EventSink sink) {
 void Engine::Cancel(uint64_t request) { loop_->Cancel(request); }
 
 EngineStatus Engine::status() const { return loop_->status(); }
+
+std::vector<StepRecord> Engine::steps() const { return loop_->steps(); }
 
 void Engine::Stop() { loop_->Stop(); }
 

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "runtime/engine/clock.h"
+#include "runtime/engine/record/step_log.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/scheduler.h"
 #include "runtime/sampling/grammar/grammar_compiler.h"
@@ -93,6 +94,9 @@ class Engine {
   void Cancel(uint64_t request);
 
   EngineStatus status() const;
+
+  // What the last steps were (StepLog), oldest first. Any thread, also after a failure.
+  std::vector<StepRecord> steps() const;
 
   // Cancels everything and joins. Idempotent.
   void Stop();

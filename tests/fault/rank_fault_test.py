@@ -1,13 +1,16 @@
 """Ranks that die, stop or idle: named in time, the group ended with the documented code, no core burnt meanwhile."""
 
+import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import chrome_trace  # noqa: E402
 import serving  # noqa: E402
 import trireme_process as trireme  # noqa: E402
 
@@ -47,6 +50,36 @@ class GenerateFaultTest(trireme.TriremeTest):
             running.wait_until(lambda: names(running.err(), victim), f"rank {victim} is named", NAMED_WITHIN_S + SLACK_S)
             print(f"rank {victim} named after {time.monotonic() - stopped:.2f} s", flush=True)
             self.assertEqual(running.wait(10), RANK_LOST, running.err()[-3000:])
+            other = 1 - victim
+            self.assertRegex(running.err(), rf'rank {victim} on host \S+ has not been heard from .*; rank {other} on host '
+                                            rf'\S+ waits for it in tree sum "layer \d+ [^"]+" of step \d+')
+
+    def test_a_stopped_stage_is_named_with_several_plans_in_flight(self):
+        prompts = pathlib.Path(self.folder, "prompts.jsonl")
+        prompts.write_text("".join(json.dumps({"prompt": f"Story {i}:"}) + "\n" for i in range(8)))
+        for victim in (0, 1):
+            traces = pathlib.Path(self.folder, f"traces{victim}")
+            traces.mkdir()
+            running = self.start(*trireme.mpirun(2), trireme.program, "generate", "--model", trireme.smollm2(), "--pp", 2,
+                                 "--prompts-file", prompts, "--max-tokens", 1500, "--ignore-eos", "--trace-directory", traces)
+            running.wait_until(lambda running=running: running.err().count("rank ready") == 2, "the group stands", 60)
+            ranks = trireme.ranks(running.pid)
+            time.sleep(2)
+            os.kill(ranks[victim], signal.SIGSTOP)
+            running.wait_until(lambda running=running, victim=victim: names(running.err(), victim), f"rank {victim} is named",
+                               NAMED_WITHIN_S + SLACK_S)
+            self.assertEqual(running.wait(10), RANK_LOST, running.err()[-3000:])
+            named = re.search(rf'rank {victim} on host \S+ has not been heard from .*; rank {1 - victim} on host \S+ waits '
+                              r'for it in (receive|receive message|send|send message) "[^"]+" of step (\d+)', running.err())
+            self.assertTrue(named, running.err()[-3000:])
+            (trace,) = [json.loads(path.read_text()) for path in traces.glob("*.trace.json")]
+            chrome_trace.check(self, trace)
+            self.assertIn(f"rank {victim} on host", trace["otherData"]["reason"])
+            operations = [event for event in trace["traceEvents"] if event["name"].endswith(f" of step {named[2]}")]
+            self.assertTrue(any(event["args"].get("in_flight") for event in operations), operations)
+            if victim == 1:  # the leader tells what was in flight: more than one plan
+                planned = [event["args"] for event in trace["traceEvents"] if "rows" in event.get("args", {})]
+                self.assertGreater(sum(step["in_flight"] for step in planned), 1)
 
 
 class ServeFaultTest(serving.ServingTest):

@@ -108,7 +108,8 @@ TEST(Watch, NamesTheRankThatALateStepWaitsFor) {
     WatchedRank rank(world, group.ring(world.rank()), kPatienceMs);
     auto step = world.Split(0, world.rank(), Patience());
     ASSERT_OK(step);
-    (*step)->SetStep(12, Deadline::AfterMs(2000));
+    // With several steps in flight, ranks wait in others than the one that is late.
+    (*step)->SetStep(13, Deadline::AfterMs(2000));
     if (world.rank() == 2) {
       // Busy with something that is no communication.
       rank.watch->BeginStep(12, Patience());
@@ -125,7 +126,10 @@ TEST(Watch, NamesTheRankThatALateStepWaitsFor) {
     EXPECT_EQ(verdict->found_by, 0);
     EXPECT_THAT(verdict->reason, HasSubstr("rank 2 on host"));
     if (world.rank() == 0) {
-      EXPECT_THAT(verdict->reason, HasSubstr("step 12"));
+      EXPECT_THAT(verdict->reason, HasSubstr("step 12 is "));
+      EXPECT_THAT(verdict->reason,
+                  HasSubstr("rank 1 on host " + world.HostOf(1) +
+                            " waits for it in receive \"hidden rows\" of step 13"));
       EXPECT_THAT(verdict->dump, HasSubstr("receive \"hidden rows\""));
       EXPECT_THAT(verdict->dump, HasSubstr("waits for rank 1"));
     }

@@ -16,10 +16,10 @@
 
 namespace trireme {
 
-class Outbox {
+class PostedMessages {
  public:
   // `what` names the messages in errors and in the flight ring. `world` outlives this.
-  Outbox(Communicator& world, int buffers, std::string_view what);
+  PostedMessages(Communicator& world, int buffers, std::string_view what);
 
   // The buffer of the next message, to be written and then posted.
   absl::StatusOr<std::vector<std::byte>*> Open(Deadline deadline);
