@@ -21,7 +21,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "launcher/coordinator/admission.h"
+#include "launcher/request/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/journal.h"
 #include "launcher/coordinator/trace_box.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "launcher/coordinator/admission.h"
+#include "launcher/request/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/mailbox.h"
 #include "runtime/engine/request.h"

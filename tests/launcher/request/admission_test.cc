@@ -1,4 +1,4 @@
-#include "launcher/coordinator/admission.h"
+#include "launcher/request/admission.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <functional>
 #include <limits>
 
-#include "launcher/coordinator/limits.h"
+#include "launcher/request/limits.h"
 #include "tests/support/byte_tokenizer.h"
 #include "tests/support/status_matchers.h"
 

@@ -1,4 +1,4 @@
-#include "launcher/coordinator/admission.h"
+#include "launcher/request/admission.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <span>
 
 #include "absl/strings/str_format.h"
-#include "launcher/coordinator/limits.h"
+#include "launcher/request/limits.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
