@@ -58,10 +58,7 @@ class PrefixExecutor final : public Executor {
       }
     }
     if (plan.report_loads) result.expert_loads = loads_;
-    for (size_t i = 0; i + 1 < plan.page_copies.size(); i += 2) {
-      std::copy_n(slots_.begin() + plan.page_copies[i] * page_tokens_, page_tokens_,
-                  slots_.begin() + plan.page_copies[i + 1] * page_tokens_);
-    }
+    CopyPages(plan.page_copies);
     size_t sample = 0;
     for (size_t span = 0; span + 1 < plan.span_offsets.size(); ++span) {
       const auto page_begin = static_cast<size_t>(plan.page_offsets[span]);
@@ -73,13 +70,14 @@ class PrefixExecutor final : public Executor {
         };
         const int32_t position = plan.positions[static_cast<size_t>(row)];
         at(position) = plan.tokens[static_cast<size_t>(row)];
-        if (sample == plan.samples.size() || plan.samples[sample].row != row) continue;
         std::vector<int32_t> prefix;
         for (int64_t i = 0; i <= position; ++i) prefix.push_back(at(i));
-        SampledToken& token = result.samples.emplace_back();
-        token.token = TokenAfter(prefix, vocabulary_);
-        token.logprob = -static_cast<float>(position);
-        ++sample;
+        for (; sample < plan.samples.size() && plan.samples[sample].row == row; ++sample) {
+          SampledToken& token = result.samples.emplace_back();
+          const int32_t target = plan.samples[sample].target;
+          token.token = target >= 0 ? target : TokenAfter(prefix, vocabulary_);
+          token.logprob = -static_cast<float>(position);
+        }
       }
     }
     results_.push_back(std::move(result));
@@ -93,6 +91,15 @@ class PrefixExecutor final : public Executor {
   int depth() const override { return 1; }
 
  private:
+  void CopyPages(std::span<const int32_t> pairs) {
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      const auto first = [&](int32_t page) {
+        return slots_.begin() + static_cast<std::ptrdiff_t>(page * page_tokens_);
+      };
+      std::copy_n(first(pairs[i]), page_tokens_, first(pairs[i + 1]));
+    }
+  }
+
   const int64_t experts_;
   std::vector<int64_t> loads_;  // [2 layers * experts]
   const int64_t vocabulary_;
