@@ -45,33 +45,44 @@ void AppendLogprobs(const SampledToken& token, std::string& out) {
   out += "]}";
 }
 
+void AppendLogprobsOf(std::string_view key, std::span<const SampledToken> tokens,
+                      std::string& out) {
+  out += ",\"" + std::string(key) + "\":";
+  AppendList(tokens, out, [&](const SampledToken& token) { AppendLogprobs(token, out); });
+}
+
+void AppendIndex(size_t index, std::optional<size_t> choice, std::string& out) {
+  out += "{\"index\":" + std::to_string(index);
+  if (choice.has_value()) out += ",\"choice\":" + std::to_string(*choice);
+}
+
 }  // namespace
 
-std::string CompletionJson(size_t index, const std::vector<int32_t>& prompt,
-                           const Completion& completion, std::string_view text, bool logprobs) {
+std::string CompletionJson(const CompletionLine& line) {
+  const Completion& completion = line.completion;
   std::vector<int32_t> tokens;
   for (const SampledToken& token : completion.tokens) tokens.push_back(token.token);
-  std::string out = "{\"index\":" + std::to_string(index) + ",\"prompt_tokens\":";
-  AppendIds(prompt, out);
+  std::string out;
+  AppendIndex(line.index, line.choice, out);
+  out += ",\"prompt_tokens\":";
+  AppendIds(line.prompt, out);
   out += ",\"tokens\":";
   AppendIds(tokens, out);
   out += ",\"text\":";
-  AppendText(text, out);
-  if (logprobs) {
-    out += ",\"logprobs\":";
-    AppendList(std::span<const SampledToken>(completion.tokens), out,
-               [&](const SampledToken& token) { AppendLogprobs(token, out); });
-  }
+  AppendText(line.text, out);
+  if (line.logprobs) AppendLogprobsOf("logprobs", completion.tokens, out);
+  if (line.prompt_logprobs) AppendLogprobsOf("prompt_logprobs", completion.prompt_scores, out);
   out += ",\"finish_reason\":\"";
   out += completion.finish == FinishReason::kStop ? "stop" : "length";
-  out += "\",\"usage\":{\"prompt_tokens\":" + std::to_string(prompt.size()) +
+  out += "\",\"usage\":{\"prompt_tokens\":" + std::to_string(line.prompt.size()) +
          ",\"completion_tokens\":" + std::to_string(tokens.size()) + "}}";
   return out;
 }
 
-std::string ErrorJson(size_t index, const absl::Status& error) {
-  std::string out = "{\"index\":" + std::to_string(index) + ",\"error\":{\"code\":\"" +
-                    absl::StatusCodeToString(error.code()) + "\",\"message\":";
+std::string ErrorJson(size_t index, std::optional<size_t> choice, const absl::Status& error) {
+  std::string out;
+  AppendIndex(index, choice, out);
+  out += ",\"error\":{\"code\":\"" + absl::StatusCodeToString(error.code()) + "\",\"message\":";
   AppendText(std::string(error.message()), out);
   return out + "}}";
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,12 +12,20 @@
 
 namespace trireme {
 
-// text: what the completion's tokens decode to. Log-probabilities are written where `logprobs` is
-// true.
-std::string CompletionJson(size_t index, const std::vector<int32_t>& prompt,
-                           const Completion& completion, std::string_view text, bool logprobs);
+// A completed prompt, or one of its completions.
+struct CompletionLine {
+  size_t index = 0;              // of the prompt
+  std::optional<size_t> choice;  // written where there are several
+  const std::vector<int32_t>& prompt;
+  const Completion& completion;
+  std::string_view text;         // what its tokens decode to
+  bool logprobs = false;         // write them
+  bool prompt_logprobs = false;  // the same of the prompt's, from its second token on
+};
+
+std::string CompletionJson(const CompletionLine& line);
 
 // {"index":0,"error":{"code":"INVALID_ARGUMENT","message":"…"}}
-std::string ErrorJson(size_t index, const absl::Status& error);
+std::string ErrorJson(size_t index, std::optional<size_t> choice, const absl::Status& error);
 
 }  // namespace trireme

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
-#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -14,6 +13,7 @@
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/request/request_flags.h"
 
 namespace trireme {
 namespace {
@@ -22,12 +22,7 @@ struct ChatFlags {
   std::string server = "127.0.0.1:50051";
   std::string prompt;
   std::string system;
-  int max_tokens = 0;
-  std::optional<float> temperature;
-  std::optional<int32_t> top_k;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<uint64_t> seed;
+  v1::ChatRequest request;  // all but the messages
   int64_t timeout_s = 600;
   bool stats = false;
 };
@@ -36,13 +31,11 @@ void AddFlags(CLI::App& app, ChatFlags& flags) {
   app.add_option("--server", flags.server, "host:port of the coordinator")->capture_default_str();
   app.add_option("--prompt", flags.prompt, "ask this, print the answer alone, and leave");
   app.add_option("--system", flags.system, "what the model should be told first");
-  app.add_option("--max-tokens", flags.max_tokens, "of an answer (default: what the context holds)")
+  app.add_option_function<int32_t>(
+         "--max-tokens", [&](int32_t value) { flags.request.set_max_tokens(value); },
+         "of an answer (default: what the context holds)")
       ->check(CLI::Range(1, 1 << 24));
-  app.add_option("--temperature", flags.temperature, "0 (default): the most likely token");
-  app.add_option("--top-k", flags.top_k);
-  app.add_option("--top-p", flags.top_p);
-  app.add_option("--min-p", flags.min_p);
-  app.add_option("--seed", flags.seed);
+  AddRequestFlags(app, flags.request);
   app.add_option("--timeout", flags.timeout_s, "seconds for one answer")
       ->check(CLI::Range(1, 86'400))
       ->capture_default_str();
@@ -81,15 +74,9 @@ class Stopwatch {
 
 class Conversation {
  public:
-  explicit Conversation(const ChatFlags& flags) : flags_(flags), client_(flags.server) {
+  explicit Conversation(const ChatFlags& flags)
+      : flags_(flags), client_(flags.server), request_(flags.request) {
     if (!flags.system.empty()) Add("system", flags.system);
-    request_.set_max_tokens(flags.max_tokens);
-    v1::SamplingParams& sampling = *request_.mutable_sampling();
-    if (flags.temperature) sampling.set_temperature(*flags.temperature);
-    if (flags.top_k) sampling.set_top_k(*flags.top_k);
-    if (flags.top_p) sampling.set_top_p(*flags.top_p);
-    if (flags.min_p) sampling.set_min_p(*flags.min_p);
-    if (flags.seed) sampling.set_seed(*flags.seed);
   }
 
   // Streams the answer to stdout and remembers both turns.

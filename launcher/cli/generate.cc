@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,10 @@
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "launcher/group/run_as_group.h"
+#include "launcher/request/completion_text.h"
+#include "launcher/request/limits.h"
+#include "launcher/request/request_flags.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/text/detokenizer.h"
 
 namespace trireme {
 namespace {
@@ -22,9 +25,7 @@ namespace {
 struct GenerateFlags {
   GroupOptions group;
   PromptFlags prompts;
-  Request defaults;
-  int logprobs = -1;
-  bool ignore_eos = false;
+  v1::GenerateRequest defaults;
   std::string output = "text";
 };
 
@@ -37,18 +38,27 @@ void AddFlags(CLI::App& app, GenerateFlags& flags) {
                      "JSONL: {\"prompt\":…} or {\"prompt_tokens\":[…]} a line");
   app.add_flag("--parse-special", flags.prompts.parse_special,
                "texts of special tokens in a prompt become those tokens");
-  flags.defaults.max_tokens = 128;
-  app.add_option("--max-tokens", flags.defaults.max_tokens, "tokens to generate")
-      ->capture_default_str();
-  app.add_option("--temperature", flags.defaults.sampling.temperature, "0: greedy")
-      ->capture_default_str();
-  app.add_option("--top-k", flags.defaults.sampling.top_k, "0: off")->capture_default_str();
-  app.add_option("--top-p", flags.defaults.sampling.top_p)->capture_default_str();
-  app.add_option("--min-p", flags.defaults.sampling.min_p)->capture_default_str();
-  app.add_option("--seed", flags.defaults.sampling.seed)->capture_default_str();
-  app.add_option("--logprobs", flags.logprobs, "report the K most likely tokens with each")
-      ->check(CLI::Range(0, 1000));
-  app.add_flag("--ignore-eos", flags.ignore_eos, "run to --max-tokens past stop tokens");
+  v1::GenerateRequest& defaults = flags.defaults;
+  defaults.set_max_tokens(128);
+  app.add_option_function<int32_t>(
+      "--max-tokens", [&](int32_t value) { defaults.set_max_tokens(value); },
+      "tokens to generate (default: 128)");
+  AddRequestFlags(app, defaults);
+  app.add_option_function<int32_t>(
+         "--n", [&](int32_t value) { defaults.set_n(value); }, "completions of each prompt")
+      ->check(CLI::Range(1, kMaxCompletions));
+  app.add_option_function<int32_t>(
+         "--logprobs", [&](int32_t value) { defaults.set_logprobs(value); },
+         "report the K most likely tokens with each")
+      ->check(CLI::Range(0, kMaxBatchLogprobs));
+  app.add_flag_callback(
+      "--prompt-logprobs", [&] { defaults.set_prompt_logprobs(true); },
+      "report log-probabilities of the prompt's tokens, too");
+  app.add_flag_callback(
+      "--echo", [&] { defaults.set_echo(true); }, "begin each text with the prompt's");
+  app.add_flag_callback(
+      "--ignore-eos", [&] { defaults.set_ignore_eos(true); },
+      "run to --max-tokens past stop tokens");
   app.add_option("--output", flags.output)
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -57,82 +67,110 @@ void AddFlags(CLI::App& app, GenerateFlags& flags) {
       "mpirun -n 4 trireme generate --model shards/ --prompts-file p.jsonl --output json"));
 }
 
+// One completion that is asked for.
+struct Wanted {
+  size_t index = 0;              // of its prompt
+  std::optional<size_t> choice;  // where its prompt has several
+  std::string echo;
+  Request request;
+};
+
+std::vector<Wanted> CompletionsOf(const std::vector<AcceptedRequest>& prompts) {
+  std::vector<Wanted> wanted;
+  for (size_t index = 0; index < prompts.size(); ++index) {
+    for (int32_t choice = 0; choice < prompts[index].choices; ++choice) {
+      Wanted& one = wanted.emplace_back();
+      one.index = index;
+      if (prompts[index].choices > 1) one.choice = static_cast<size_t>(choice);
+      one.echo = prompts[index].echo;
+      one.request = ChoiceOf(prompts[index], choice);
+    }
+  }
+  return wanted;
+}
+
 // Prints completions as they come, in the order of the prompts.
 class Printer {
  public:
-  Printer(const GenerateFlags& flags, const std::vector<Request>& requests,
-          const Tokenizer* tokenizer)
-      : flags_(flags), tokenizer_(tokenizer) {
-    for (const Request& request : requests) prompts_.push_back(request.prompt);
-    StartText();
+  Printer(bool json, std::vector<Wanted> wanted, const Tokenizer* tokenizer)
+      : json_(json), wanted_(std::move(wanted)), tokenizer_(tokenizer) {
+    StartText(0);
   }
 
-  void OnToken(const SampledToken& token, const std::vector<int32_t>& stop_tokens) {
-    if (!detokenizer_) return;
-    if (std::find(stop_tokens.begin(), stop_tokens.end(), token.token) != stop_tokens.end()) return;
-    Emit(detokenizer_->Push(token.token));
+  void OnToken(const SampledToken& token) {
+    if (completion_text_) Emit(completion_text_->Push(token.token));
   }
 
-  void OnDone(size_t index, const Completion& completion) {
-    if (detokenizer_) Emit(detokenizer_->Flush());
+  void OnDone(size_t number, const Completion& completion) {
+    if (completion_text_) Emit(completion_text_->Flush());
+    const Wanted& wanted = wanted_[number];
     if (!completion.error.ok()) {
       failed_ = true;
-      absl::FPrintF(stderr, "trireme generate: prompt %d: %s\n", index,
+      absl::FPrintF(stderr, "trireme generate: prompt %d: %s\n", wanted.index,
                     completion.error.ToString());
     }
-    if (flags_.output == "json") {
+    if (json_) {
       const std::string line =
           completion.error.ok()
-              ? CompletionJson(index, prompts_[index], completion, text_, flags_.logprobs >= 0)
-              : ErrorJson(index, completion.error);
+              ? CompletionJson({.index = wanted.index,
+                                .choice = wanted.choice,
+                                .prompt = wanted.request.prompt,
+                                .completion = completion,
+                                .text = text_,
+                                .logprobs = wanted.request.num_logprobs >= 0,
+                                .prompt_logprobs = wanted.request.prompt_logprobs})
+              : ErrorJson(wanted.index, wanted.choice, completion.error);
       absl::PrintF("%s\n", line);
     } else {
       absl::PrintF("\n");
     }
     std::fflush(stdout);
-    StartText();
+    StartText(number + 1);
   }
 
   bool failed() const { return failed_; }
 
  private:
-  void StartText() {
+  void StartText(size_t number) {
     text_.clear();
-    if (tokenizer_ != nullptr) detokenizer_.emplace(*tokenizer_, /*keep_special=*/true);
+    if (tokenizer_ == nullptr || number == wanted_.size()) return;
+    completion_text_.emplace(*tokenizer_, wanted_[number].request, /*keep_special=*/true);
+    Emit(wanted_[number].echo);
   }
   void Emit(const std::string& text) {
     text_ += text;
-    if (flags_.output == "json" || text.empty()) return;
+    if (json_ || text.empty()) return;
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   }
 
-  const GenerateFlags& flags_;
+  const bool json_;
+  const std::vector<Wanted> wanted_;
   const Tokenizer* tokenizer_;
-  std::vector<std::vector<int32_t>> prompts_;
-  std::optional<Detokenizer> detokenizer_;
+  std::optional<CompletionText> completion_text_;
   std::string text_;
   bool failed_ = false;
 };
 
-absl::StatusOr<bool> Lead(GroupSession& session, GenerateFlags& flags) {
-  // A model without tokenizer files (a test's, say) still completes token ids; text then stays
-  // empty.
-  auto tokenizer = LoadTokenizer(session.tokenizer_path());
+absl::StatusOr<bool> Lead(GroupSession& session, const GenerateFlags& flags) {
+  const auto& tokenizer = session.tokenizer();
+  // Without one, text stays empty.
   if (!tokenizer.ok() && !absl::IsNotFound(tokenizer.status())) return tokenizer.status();
   const Tokenizer* loaded = tokenizer.ok() ? tokenizer->get() : nullptr;
-  flags.defaults.num_logprobs = flags.logprobs;
-  if (!flags.ignore_eos) flags.defaults.stop_tokens = session.config().stop_tokens;
-  TRI_ASSIGN_OR_RETURN(std::vector<Request> requests,
-                       ReadPrompts(flags.prompts, flags.defaults, loaded));
-  Printer printer(flags, requests, loaded);
+  const ServedModel model{.name = {},
+                          .vocabulary = session.config().vocabulary,
+                          .max_positions = 0,
+                          .stop_tokens = session.config().stop_tokens};
+  TRI_ASSIGN_OR_RETURN(const std::vector<AcceptedRequest> prompts,
+                       ReadPrompts(flags.prompts, flags.defaults, model, loaded));
+  std::vector<Wanted> wanted = CompletionsOf(prompts);
+  std::vector<Request> requests;
+  for (const Wanted& one : wanted) requests.push_back(one.request);
+  Printer printer(flags.output == "json", std::move(wanted), loaded);
   const BatchSink sink{
-      .on_token =
-          [&](size_t, const SampledToken& token) {
-            printer.OnToken(token, flags.defaults.stop_tokens);
-          },
-      .on_done = [&](size_t index,
-                     const Completion& completion) { printer.OnDone(index, completion); }};
+      .on_token = [&](size_t, const SampledToken& token) { printer.OnToken(token); },
+      .on_done = [&](size_t number,
+                     const Completion& completion) { printer.OnDone(number, completion); }};
   TRI_RETURN_IF_ERROR(RunBatch(session.engine(), std::move(requests), sink));
   return !printer.failed();
 }

@@ -53,6 +53,25 @@ int DumpTrace(InferenceClient& client, const std::string& group, const std::stri
                      "trireme status --dump");
 }
 
+double Percent(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+void PrintCounters(const v1::EngineCounters& counters) {
+  absl::PrintF("    pages: %d, %d free, %d of them cached; preemptions: %d\n", counters.pages(),
+               counters.free_pages(), counters.cached_pages(), counters.preemptions());
+  absl::PrintF("    tokens: %s read, %.1f %% of them found in the cache; %s made",
+               WithCommas(counters.prompt_tokens()),
+               Percent(counters.prefix_hit_tokens(), counters.prefix_queried_tokens()),
+               WithCommas(counters.generated_tokens()));
+  if (counters.drafted_tokens() > 0) {
+    absl::PrintF("; %.1f %% of %s guesses right",
+                 Percent(counters.accepted_tokens(), counters.drafted_tokens()),
+                 WithCommas(counters.drafted_tokens()));
+  }
+  absl::PrintF("\n");
+}
+
 }  // namespace
 
 int RunStatus(int argc, char** argv) {
@@ -89,6 +108,7 @@ int RunStatus(int argc, char** argv) {
       absl::PrintF("  group %s: %s, %d ranks, %d running, %d waiting, %d steps, incarnation %d\n",
                    group.name(), group.ready() ? "ready" : "not ready", group.ranks(),
                    group.running(), group.waiting(), group.steps(), group.incarnation());
+      PrintCounters(group.counters());
       PrintHottestExperts(group);
     }
   }

@@ -12,7 +12,6 @@
 #include "launcher/link/leader.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/text/tokenizer.h"
 
 namespace trireme {
 namespace {
@@ -23,10 +22,10 @@ std::string LastPart(std::string path) {
 }
 
 absl::StatusOr<GroupIdentity> Introduce(GroupSession& session, const std::string& name) {
-  TRI_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(session.tokenizer_path()));
+  TRI_RETURN_IF_ERROR(session.tokenizer().status());
   return GroupIdentity{.model = name,
                        .model_identity = session.identity(),
-                       .tokenizer_hash = TokenizerHash(*tokenizer),
+                       .tokenizer_hash = TokenizerHash(**session.tokenizer()),
                        .stop_tokens = session.config().stop_tokens,
                        .hosts = session.hosts(),
                        .mesh = session.mesh().ToString(),

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/router.h"
+#include "launcher/request/token_update.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 
@@ -17,28 +18,6 @@ constexpr std::string_view kNoGroup =
 size_t UnreadBytes(const StreamEvent& event) {
   const size_t top = event.token ? event.token->top_tokens.size() : 0;
   return sizeof(StreamEvent) + top * (sizeof(int32_t) + sizeof(float));
-}
-
-FinishReason ToFinish(v1::UpdateEnd end) {
-  switch (end) {
-    case v1::UPDATE_END_STOP:
-      return FinishReason::kStop;
-    case v1::UPDATE_END_LENGTH:
-      return FinishReason::kLength;
-    case v1::UPDATE_END_CANCELLED:
-      return FinishReason::kCancelled;
-    case v1::UPDATE_END_ERROR:
-      return FinishReason::kError;
-    default:
-      return FinishReason::kNone;
-  }
-}
-
-absl::Status UpdateError(const v1::TokenUpdate& update) {
-  const bool known = update.error_code() > 0 && update.error_code() <= 16;
-  return absl::Status(
-      known ? static_cast<absl::StatusCode>(update.error_code()) : absl::StatusCode::kInternal,
-      update.error_message());
 }
 
 // A group that ends a request so, without having been asked to, is leaving or broken: the request
@@ -91,10 +70,13 @@ size_t Dispatcher::requests() const {
   return journal_.size();
 }
 
-absl::StatusOr<uint64_t> Dispatcher::Accept(AcceptedRequest accepted,
+absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
                                             std::shared_ptr<StreamMailbox> stream) {
+  if (accepted.timeout.has_value() && accepted.timeout->count() <= 0) {
+    return absl::DeadlineExceededError("the call's deadline had passed when it arrived");
+  }
   Afterwards after;
-  uint64_t request = 0;
+  uint64_t call = 0;
   {
     MutexLock lock(mutex_);
     const TimePoint now = options_.now();
@@ -104,31 +86,38 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(AcceptedRequest accepted,
       return absl::AlreadyExistsError(
           "request_id: a request of that id is running; choose another, or leave it empty");
     }
-    if (journal_.size() >= options_.max_requests) {
+    if (journal_.size() + static_cast<size_t>(accepted.choices) > options_.max_requests) {
       return absl::ResourceExhaustedError(absl::StrFormat(
           "the queue is full (%d requests); try again later", options_.max_requests));
     }
-    request = journal_.Add(std::move(accepted), std::move(stream), now + options_.request_timeout);
-    if (!Place(*journal_.Find(request), after)) {
-      journal_.Erase(request);
+    const auto group = ChooseGroup(registry_.Snapshots(now), accepted.choices);
+    if (!group.has_value()) {
       return absl::ResourceExhaustedError("every group's queue is full; try again later");
+    }
+    call = journal_.Add(accepted, std::move(stream), now, options_.request_timeout);
+    for (const uint64_t request : journal_.OfCall(call)) {
+      // Lost by a sending before: the rest waits for the next group, as every request of a loss.
+      if (!registry_.attached(*group)) break;
+      Assign(*group, *journal_.Find(request), after);
     }
   }
   after.Run();
-  return request;
+  return call;
 }
 
-void Dispatcher::Cancel(uint64_t request) {
+void Dispatcher::Cancel(uint64_t call) {
   Afterwards after;
   {
     MutexLock lock(mutex_);
-    JournalEntry* entry = journal_.Find(request);
-    if (entry == nullptr) return;
-    CancelOnGroup(*entry, after);
-    after.logs.push_back([id = entry->accepted.id] {
-      LogDebug("request cancelled by its client", {{"request", id}});
-    });
-    journal_.Erase(request);
+    for (const uint64_t request : journal_.OfCall(call)) {
+      JournalEntry* entry = journal_.Find(request);
+      if (entry == nullptr) continue;  // ended with another's group
+      CancelOnGroup(*entry, after);
+      after.logs.push_back([id = entry->id] {
+        LogDebug("request cancelled by its client", {{"request", id}});
+      });
+      journal_.Erase(request);
+    }
   }
   after.Run();
 }
@@ -186,10 +175,10 @@ bool Dispatcher::Apply(uint64_t incarnation, const v1::TokenUpdate& update, Afte
     return false;
   }
   if (!update.has_token()) {
-    if (update.end() == v1::UPDATE_END_ERROR) EndWithError(*entry, UpdateError(update), after);
+    if (update.end() == v1::UPDATE_END_ERROR) EndWithError(*entry, ErrorOf(update), after);
     return true;
   }
-  switch (journal_.Judge(incarnation, update.request(), update.index())) {
+  switch (journal_.Judge(incarnation, update)) {
     case Journal::Verdict::kDeliver:
       Deliver(*entry, update, after);
       return true;
@@ -197,9 +186,10 @@ bool Dispatcher::Apply(uint64_t incarnation, const v1::TokenUpdate& update, Afte
       return true;
     case Journal::Verdict::kGap:
       Lose(incarnation,
-           absl::InternalError(
-               absl::StrFormat("group '%s' skipped tokens of a request: expected index %d; got %d",
-                               registry_.name(incarnation), entry->sent.size(), update.index())),
+           absl::InternalError(absl::StrFormat(
+               "group '%s' skipped tokens of a request: expected index %d; got %d",
+               registry_.name(incarnation),
+               update.of_prompt() ? entry->prompt_scores + 1 : entry->sent.size(), update.index())),
            after);
       return false;
   }
@@ -207,25 +197,29 @@ bool Dispatcher::Apply(uint64_t incarnation, const v1::TokenUpdate& update, Afte
 }
 
 void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Afterwards& after) {
-  StreamEvent event;
-  event.index = update.index();
-  event.finish = ToFinish(update.end());
-  SampledToken& token = event.token.emplace();
-  token.token = update.token();
-  token.logprob = update.logprob();
-  token.top_tokens.assign(update.top_tokens().begin(), update.top_tokens().end());
-  token.top_logprobs.assign(update.top_logprobs().begin(), update.top_logprobs().end());
-  entry.sent.push_back(update.token());
+  StreamEvent event{.choice = static_cast<int32_t>(entry.request.sequence),
+                    .index = update.index(),
+                    .of_prompt = update.of_prompt(),
+                    .token = TokenOf(update),
+                    .finish = FinishOf(update),
+                    .error = {}};
+  if (update.of_prompt()) {
+    ++entry.prompt_scores;
+  } else {
+    entry.sent.push_back(update.token());
+  }
   entry.started = true;
   if (event.finish == FinishReason::kError) {
-    EndWithError(entry, UpdateError(update), after);
+    EndWithError(entry, ErrorOf(update), after);
     return;
   }
   if (event.finish != FinishReason::kNone) {
     End(entry, std::move(event), after);
     return;
   }
-  const size_t bytes = UnreadBytes(event);
+  // Scores of a prompt come all at once, and no reader is fast enough: they are bounded by the
+  // prompt's length instead.
+  const size_t bytes = event.of_prompt ? 0 : UnreadBytes(event);
   if (entry.stream->Put(std::move(event), bytes)) {
     after.streams.push_back(entry.stream);
     return;
@@ -304,11 +298,13 @@ void Dispatcher::ExpireRequests(TimePoint now, Afterwards& after) {
     JournalEntry* entry = journal_.Find(request);
     if (entry == nullptr) continue;  // ended with another's group
     CancelOnGroup(*entry, after);
-    EndWithError(
-        *entry,
-        absl::DeadlineExceededError(absl::StrFormat("the request ran for longer than %d s",
-                                                    options_.request_timeout.count() / 1000)),
-        after);
+    const std::string_view where = entry->started ? "while it ran" : "while it waited";
+    const std::string cause =
+        entry->clients_deadline
+            ? absl::StrFormat("the call's deadline passed %s", where)
+            : absl::StrFormat("the request took longer than %d s, the coordinator's limit",
+                              options_.request_timeout.count() / 1000);
+    EndWithError(*entry, absl::DeadlineExceededError(cause), after);
   }
   for (const uint64_t request : journal_.Unassigned()) {
     JournalEntry& entry = *journal_.Find(request);
@@ -358,31 +354,25 @@ void Dispatcher::Send(uint64_t incarnation, v1::CoordinatorMessage message, Afte
        after);
 }
 
-// The group may be lost by the sending, and the entry ended with it: it is not touched after.
-bool Dispatcher::Place(JournalEntry& entry, Afterwards& after) {
-  const std::vector<GroupSnapshot> groups = registry_.Snapshots(options_.now());
-  const std::optional<uint64_t> chosen = ChooseGroup(groups);
-  if (!chosen.has_value()) return false;
-  entry.incarnation = *chosen;
+void Dispatcher::Assign(uint64_t incarnation, JournalEntry& entry, Afterwards& after) {
+  entry.incarnation = incarnation;
   entry.started = false;
-  registry_.AddAssigned(*chosen, 1);
+  registry_.AddAssigned(incarnation, 1);
   v1::CoordinatorMessage message;
-  *message.mutable_submit() = ToSubmit(entry);
-  Send(*chosen, std::move(message), after);
-  return true;
+  *message.mutable_submit() = ToSubmit(entry, options_.now());
+  Send(incarnation, std::move(message), after);
 }
 
 void Dispatcher::PlaceWaiting(Afterwards& after) {
   for (const uint64_t request : journal_.Unassigned()) {
     JournalEntry* entry = journal_.Find(request);
     if (entry == nullptr) continue;  // ended with another's group
-    after.logs.push_back([id = entry->accepted.id, delivered = entry->sent.size()] {
+    const auto group = ChooseGroup(registry_.Snapshots(options_.now()));
+    if (!group.has_value()) return;
+    after.logs.push_back([id = entry->id, delivered = entry->sent.size()] {
       LogInfo("request goes on after a loss", {{"request", id}, {"delivered", delivered}});
     });
-    if (!Place(*entry, after)) {
-      after.logs.pop_back();
-      return;
-    }
+    Assign(*group, *entry, after);
   }
 }
 
@@ -394,7 +384,7 @@ void Dispatcher::CancelOnGroup(JournalEntry& entry, Afterwards& after) {
   entry.incarnation.reset();
   entry.lost_at = options_.now();
   v1::CoordinatorMessage message;
-  message.mutable_cancel()->set_request(entry.request);
+  message.mutable_cancel()->set_request(entry.number);
   Send(incarnation, std::move(message), after);
 }
 
@@ -402,16 +392,18 @@ void Dispatcher::End(JournalEntry& entry, StreamEvent last, Afterwards& after) {
   if (entry.incarnation.has_value()) registry_.AddAssigned(*entry.incarnation, -1);
   entry.stream->PutLast(std::move(last));
   after.streams.push_back(entry.stream);
-  journal_.Erase(entry.request);
+  journal_.Erase(entry.number);
 }
 
 void Dispatcher::EndWithError(JournalEntry& entry, const absl::Status& error, Afterwards& after) {
-  after.logs.push_back([id = entry.accepted.id, delivered = entry.sent.size(), error] {
+  after.logs.push_back([id = entry.id, delivered = entry.sent.size(), error] {
     LogInfo("request failed",
             {{"request", id}, {"delivered", delivered}, {"error", std::string(error.message())}});
   });
   End(entry,
-      StreamEvent{.index = static_cast<uint32_t>(entry.sent.size()),
+      StreamEvent{.choice = static_cast<int32_t>(entry.request.sequence),
+                  .index = static_cast<uint32_t>(entry.sent.size()),
+                  .of_prompt = false,
                   .token = std::nullopt,
                   .finish = FinishReason::kError,
                   .error = error},

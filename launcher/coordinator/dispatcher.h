@@ -8,6 +8,9 @@
 // the next group that is ready and go on there after the last delivered token. A request that has
 // lived through max_losses losses is ended: it may be what kills them.
 //
+// A call for n completions is n requests here, first given to one group, which computes their
+// prompt once. The first error of one is the call's end; whoever reads the stream cancels the rest.
+//
 // Threads: every method from any thread, one lock. Mailboxes are filled under it (that fixes the
 // order) and woken after. Tick is called a few times a second by one thread, which also runs the
 // observer.
@@ -21,10 +24,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "launcher/request/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/journal.h"
 #include "launcher/coordinator/trace_box.h"
+#include "launcher/request/admission.h"
 #include "runtime/base/mutex.h"
 
 namespace trireme {
@@ -62,13 +65,14 @@ class Dispatcher {
   std::vector<GroupSnapshot> Groups() const ABSL_LOCKS_EXCLUDED(mutex_);
   size_t requests() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The request's number. Its events go to `stream`, the last one with a finish. UNAVAILABLE (no
-  // group is ready, or stopping), RESOURCE_EXHAUSTED (all full), ALREADY_EXISTS (the id is
-  // running).
-  absl::StatusOr<uint64_t> Accept(AcceptedRequest accepted, std::shared_ptr<StreamMailbox> stream)
+  // The call's number. Its events go to `stream`, the last one of each choice with a finish.
+  // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full), ALREADY_EXISTS
+  // (the id is running), DEADLINE_EXCEEDED (it came too late to be of use).
+  absl::StatusOr<uint64_t> Accept(const AcceptedRequest& accepted,
+                                  std::shared_ptr<StreamMailbox> stream)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The client is gone: nothing more is put into its stream. Unknown numbers are ignored.
-  void Cancel(uint64_t request) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Cancel(uint64_t call) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Of a leader's stream. A Welcome is put into `link` on success.
   absl::StatusOr<uint64_t> Attach(const v1::Hello& hello, std::shared_ptr<LinkMailbox> link)
@@ -103,7 +107,9 @@ class Dispatcher {
 
   void Send(uint64_t incarnation, v1::CoordinatorMessage message, Afterwards& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool Place(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives an entry to a group, which may be lost by the sending, and the entry ended with it.
+  void Assign(uint64_t incarnation, JournalEntry& entry, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlaceWaiting(Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelOnGroup(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts the last event, forgets the request.

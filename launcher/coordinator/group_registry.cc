@@ -135,6 +135,7 @@ std::vector<GroupSnapshot> GroupRegistry::Snapshots(TimePoint now) const {
                          .steps = group.latest.steps(),
                          .running = group.latest.running(),
                          .waiting = group.latest.waiting(),
+                         .counters = group.latest.counters(),
                          .hottest_experts = {group.latest.hottest_experts().begin(),
                                              group.latest.hottest_experts().end()}});
   }

@@ -52,6 +52,7 @@ struct GroupSnapshot {
   uint64_t steps = 0;
   int64_t running = 0;
   int64_t waiting = 0;
+  v1::EngineCounters counters;
   std::vector<v1::HotExpert> hottest_experts;  // largest share first
 };
 

@@ -3,17 +3,27 @@
 #include <algorithm>
 #include <utility>
 
+#include "launcher/request/submit.h"
+
 namespace trireme {
 
-uint64_t Journal::Add(AcceptedRequest accepted, std::shared_ptr<StreamMailbox> stream,
-                      TimePoint deadline) {
-  const uint64_t request = ++last_request_;
-  JournalEntry& entry = entries_[request];
-  entry.request = request;
-  entry.accepted = std::move(accepted);
-  entry.stream = std::move(stream);
-  entry.deadline = deadline;
-  return request;
+uint64_t Journal::Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMailbox> stream,
+                      TimePoint now, std::chrono::milliseconds limit) {
+  const uint64_t call = last_request_ + 1;
+  const bool clients_deadline = accepted.timeout.has_value() && *accepted.timeout < limit;
+  for (int32_t choice = 0; choice < accepted.choices; ++choice) {
+    const uint64_t number = ++last_request_;
+    entries_[number] = {.number = number,
+                        .call = call,
+                        .id = accepted.id,
+                        .request = ChoiceOf(accepted, choice),
+                        .stream = stream,
+                        .deadline = now + (clients_deadline ? *accepted.timeout : limit),
+                        .clients_deadline = clients_deadline,
+                        .lost_at = now,
+                        .last_cause = "before it began"};
+  }
+  return call;
 }
 
 JournalEntry* Journal::Find(uint64_t request) {
@@ -23,16 +33,19 @@ JournalEntry* Journal::Find(uint64_t request) {
 
 void Journal::Erase(uint64_t request) { entries_.erase(request); }
 
-Journal::Verdict Journal::Judge(uint64_t incarnation, uint64_t request, uint32_t index) {
-  const JournalEntry* entry = Find(request);
+Journal::Verdict Journal::Judge(uint64_t incarnation, const v1::TokenUpdate& update) {
+  const JournalEntry* entry = Find(update.request());
   if (entry == nullptr || entry->incarnation != incarnation) return Verdict::kStale;
-  if (index < entry->sent.size()) return Verdict::kStale;
-  return index == entry->sent.size() ? Verdict::kDeliver : Verdict::kGap;
+  // Prompt tokens are scored from the second on. After a loss, delivered tokens are the prompt's
+  // end; nobody asked for their scores.
+  const bool replayed = update.of_prompt() && update.index() >= entry->request.prompt.size();
+  const size_t next = update.of_prompt() ? entry->prompt_scores + 1 : entry->sent.size();
+  if (replayed || update.index() < next) return Verdict::kStale;
+  return update.index() == next ? Verdict::kDeliver : Verdict::kGap;
 }
 
 bool Journal::HasId(const std::string& id) const {
-  return std::ranges::any_of(entries_,
-                             [&](const auto& item) { return item.second.accepted.id == id; });
+  return std::ranges::any_of(entries_, [&](const auto& item) { return item.second.id == id; });
 }
 
 template <typename Predicate>
@@ -44,6 +57,9 @@ std::vector<uint64_t> Journal::Where(Predicate predicate) const {
   return requests;
 }
 
+std::vector<uint64_t> Journal::OfCall(uint64_t call) const {
+  return Where([=](const JournalEntry& entry) { return entry.call == call; });
+}
 std::vector<uint64_t> Journal::AssignedTo(uint64_t incarnation) const {
   return Where([=](const JournalEntry& entry) { return entry.incarnation == incarnation; });
 }
@@ -62,21 +78,17 @@ std::vector<uint64_t> Journal::All() const {
   return Where([](const JournalEntry&) { return true; });
 }
 
-v1::Submit ToSubmit(const JournalEntry& entry) {
-  const AcceptedRequest& accepted = entry.accepted;
-  v1::Submit submit;
-  submit.set_request(entry.request);
-  submit.mutable_prompt()->Add(accepted.prompt.begin(), accepted.prompt.end());
-  submit.mutable_prompt()->Add(entry.sent.begin(), entry.sent.end());
-  submit.set_first_draw(static_cast<uint32_t>(entry.sent.size()));
-  submit.set_max_tokens(accepted.max_tokens - static_cast<int32_t>(entry.sent.size()));
-  submit.set_temperature(accepted.sampling.temperature);
-  submit.set_top_k(accepted.sampling.top_k);
-  submit.set_top_p(accepted.sampling.top_p);
-  submit.set_min_p(accepted.sampling.min_p);
-  submit.set_seed(accepted.sampling.seed);
-  submit.mutable_stop_tokens()->Add(accepted.stop_tokens.begin(), accepted.stop_tokens.end());
-  submit.set_num_logprobs(accepted.num_logprobs);
+v1::Submit ToSubmit(const JournalEntry& entry, TimePoint now) {
+  Request request = entry.request;
+  request.prompt.insert(request.prompt.end(), entry.sent.begin(), entry.sent.end());
+  request.first_draw = static_cast<uint32_t>(entry.sent.size());
+  request.max_tokens -= static_cast<int32_t>(entry.sent.size());
+  // The prompt's scores come before the first token.
+  if (!entry.sent.empty()) request.prompt_logprobs = false;
+  v1::Submit submit = ToSubmit(entry.number, request);
+  // At least 1: what is late already is ended here, at the next tick.
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(entry.deadline - now);
+  submit.set_deadline_ms(std::max<int64_t>(1, left.count()));
   return submit;
 }
 

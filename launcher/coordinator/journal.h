@@ -2,6 +2,9 @@
 // elsewhere when a group dies, so that a client sees a pause and not an error. In memory: it
 // outlives groups, not the coordinator.
 //
+// A call for n completions is n entries with numbers that follow each other; each is given to a
+// group, lost and continued by itself. They share the client's stream.
+//
 // INV-JOURNAL-1: each index of a request is delivered once, in order, whatever groups say.
 // INV-JOURNAL-2: only the incarnation that a request is assigned to may add to it.
 #pragma once
@@ -14,30 +17,37 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "launcher/request/admission.h"
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/mailbox.h"
+#include "launcher/request/admission.h"
 #include "runtime/engine/request.h"
 
 namespace trireme {
 
-// To a client: one token, the end, or both.
+// To a client: one token, the end of a choice, or both.
 struct StreamEvent {
-  uint32_t index = 0;
+  int32_t choice = 0;
+  uint32_t index = 0;      // in the completion; in the prompt where of_prompt
+  bool of_prompt = false;  // a prompt token with its log-probability
   std::optional<SampledToken> token;
   FinishReason finish = FinishReason::kNone;
   absl::Status error;  // when finish is kError or kCancelled
 };
 using StreamMailbox = Mailbox<StreamEvent>;
 
+// One completion.
 struct JournalEntry {
-  uint64_t request = 0;
-  AcceptedRequest accepted;
+  uint64_t number = 0;
+  uint64_t call = 0;  // the number of its first choice
+  std::string id;     // of the call, for logs
+  Request request;    // as accepted
   std::shared_ptr<StreamMailbox> stream;
   std::vector<int32_t> sent;            // tokens delivered so far
+  uint32_t prompt_scores = 0;           // log-probabilities of prompt tokens delivered so far
   std::optional<uint64_t> incarnation;  // who works on it; nothing: waits for a group
   bool started = false;                 // that group has sent a token
   TimePoint deadline;
+  bool clients_deadline = false;  // the deadline is the client's, not the coordinator's
   // Of the losses it lived through.
   int losses = 0;
   TimePoint lost_at;
@@ -53,17 +63,20 @@ class Journal {
     kGap,    // an index was skipped: the group is broken
   };
 
-  // The new request's number; never reused. The entry waits for a group.
-  uint64_t Add(AcceptedRequest accepted, std::shared_ptr<StreamMailbox> stream, TimePoint deadline);
-  // nullptr when unknown (ended, or never was). Valid until the next Add or Erase.
+  // The number of the new call, which is that of its first choice; never reused. Its entries wait
+  // for a group until the request has run for `limit`, or the client's own deadline.
+  uint64_t Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMailbox> stream,
+               TimePoint now, std::chrono::milliseconds limit);
+  // nullptr when unknown (ended, or never was). Valid until it is erased.
   JournalEntry* Find(uint64_t request);
   void Erase(uint64_t request);
 
-  Verdict Judge(uint64_t incarnation, uint64_t request, uint32_t index);
+  Verdict Judge(uint64_t incarnation, const v1::TokenUpdate& update);
 
   bool HasId(const std::string& id) const;
   size_t size() const { return entries_.size(); }
-  // In order of acceptance.
+  // In order of acceptance, and of choice.
+  std::vector<uint64_t> OfCall(uint64_t call) const;
   std::vector<uint64_t> AssignedTo(uint64_t incarnation) const;
   std::vector<uint64_t> Unassigned() const;
   int64_t Started(uint64_t incarnation) const;  // of those, how many have had a token from it
@@ -79,7 +92,8 @@ class Journal {
 };
 
 // The message that starts a request, or continues it after a loss: the delivered tokens become the
-// prompt's end, and indices and draws go on from there.
-v1::Submit ToSubmit(const JournalEntry& entry);
+// prompt's end, and indices, draws, penalties and stop strings go on from there. A prompt that was
+// scored is not scored again.
+v1::Submit ToSubmit(const JournalEntry& entry, TimePoint now);
 
 }  // namespace trireme

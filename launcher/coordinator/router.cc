@@ -12,10 +12,10 @@ bool LessLoaded(const GroupSnapshot& a, const GroupSnapshot& b) {
 
 }  // namespace
 
-std::optional<uint64_t> ChooseGroup(std::span<const GroupSnapshot> groups) {
+std::optional<uint64_t> ChooseGroup(std::span<const GroupSnapshot> groups, int64_t requests) {
   const GroupSnapshot* best = nullptr;
   for (const GroupSnapshot& group : groups) {
-    if (!group.ready || group.assigned >= group.capacity) continue;
+    if (!group.ready || group.assigned + requests > group.capacity) continue;
     if (best == nullptr || LessLoaded(group, *best)) best = &group;
   }
   if (best == nullptr) return std::nullopt;

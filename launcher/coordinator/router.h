@@ -9,8 +9,8 @@
 
 namespace trireme {
 
-// The ready group with room that has the fewest requests for its size; among equals the oldest.
-// Nothing when no ready group has room.
-std::optional<uint64_t> ChooseGroup(std::span<const GroupSnapshot> groups);
+// The ready group with room for `requests` that has the fewest for its size; among equals the
+// oldest. Nothing when no ready group has room.
+std::optional<uint64_t> ChooseGroup(std::span<const GroupSnapshot> groups, int64_t requests = 1);
 
 }  // namespace trireme

@@ -25,6 +25,7 @@
 #include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
+#include "runtime/engine/grammar_vocabulary.h"
 #include "runtime/model/memory_plan.h"
 #include "runtime/stage/local_executor.h"
 #include "runtime/stage/stage.h"
@@ -163,8 +164,11 @@ struct GroupSession::State {
   std::unique_ptr<Doorbell> doorbell;
   std::unique_ptr<Watch> watch;
   GroupLinks links;
-  std::unique_ptr<Stage> stage;    // until it is handed to the executor or the follower's loop
-  std::unique_ptr<Engine> engine;  // leader only
+  std::unique_ptr<Stage> stage;  // until it is handed to the executor or the follower's loop
+  // Leader only.
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer;
+  std::unique_ptr<GrammarCompiler> grammars;  // null without a tokenizer or a stop token
+  std::unique_ptr<Engine> engine;
   // The engine, while it may be asked from other threads.
   Mutex traced_mutex;
   const Engine* traced ABSL_GUARDED_BY(traced_mutex) = nullptr;
@@ -174,6 +178,7 @@ struct GroupSession::State {
   absl::Status CheckMemory(const StageParts& parts);
   absl::Status StartWatch();
   absl::Status MakeStage(StageParts parts);
+  void OpenText();
   void MakeEngine();
   std::vector<std::string> Hosts() const;
   RankTrace Trace() ABSL_LOCKS_EXCLUDED(traced_mutex);
@@ -253,7 +258,10 @@ absl::Status GroupSession::State::Build() {
     TRI_RETURN_IF_ERROR(StartWatch());
   }
   TRI_RETURN_IF_ERROR(MakeStage(std::move(check->parts)));
-  if (rank == kLeaderRank) MakeEngine();
+  if (rank == kLeaderRank) {
+    OpenText();
+    MakeEngine();
+  }
   return absl::OkStatus();
 }
 
@@ -309,6 +317,21 @@ absl::Status GroupSession::State::MakeStage(StageParts parts) {
   return absl::OkStatus();
 }
 
+// A model without a tokenizer's files (a test's, say) still completes token ids; stop strings and
+// grammars are then refused.
+void GroupSession::State::OpenText() {
+  tokenizer = LoadTokenizer(model.tokenizer_path);
+  if (!tokenizer.ok()) return;
+  const ModelConfig& config = model.config;
+  auto compiler = GrammarCompiler::Create(
+      GrammarVocabularyOf(**tokenizer, config.stop_tokens, config.vocabulary), {});
+  if (compiler.ok()) {
+    grammars = *std::move(compiler);
+  } else {
+    LogInfo("no constrained output", {{"reason", std::string(compiler.status().message())}});
+  }
+}
+
 void GroupSession::State::MakeEngine() {
   const EngineOptions engine_options{
       .vocabulary = model.config.vocabulary,
@@ -320,7 +343,12 @@ void GroupSession::State::MakeEngine() {
       .experts = model.config.experts ? model.config.experts->count : 0,
       .max_sequences = options.max_sequences,
       .max_step_tokens = options.max_step_tokens,
-      .step_timeout_ms = options.step_timeout_ms};
+      .step_timeout_ms = options.step_timeout_ms,
+      .prefix_cache = options.prefix_cache,
+      .isolate_tenants = options.isolate_tenants,
+      .speculative_tokens = options.speculative_tokens,
+      .tokenizer = tokenizer.ok() ? tokenizer->get() : nullptr,
+      .grammars = grammars.get()};
   std::unique_ptr<Executor> executor;
   if (world == nullptr) {
     executor = std::make_unique<LocalExecutor>(std::move(stage));
@@ -347,7 +375,10 @@ bool GroupSession::leader() const { return state_->rank == kLeaderRank; }
 const ModelConfig& GroupSession::config() const { return state_->model.config; }
 const Mesh& GroupSession::mesh() const { return state_->mesh; }
 const std::string& GroupSession::identity() const { return state_->model.identity; }
-const std::string& GroupSession::tokenizer_path() const { return state_->model.tokenizer_path; }
+const absl::StatusOr<std::unique_ptr<Tokenizer>>& GroupSession::tokenizer() const {
+  TRI_CHECK(leader());
+  return state_->tokenizer;
+}
 
 std::vector<std::string> GroupSession::hosts() const { return state_->Hosts(); }
 

@@ -17,6 +17,7 @@
 #include "parallel/shards/model_source.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/config.h"
+#include "runtime/text/tokenizer.h"
 
 namespace trireme {
 
@@ -34,7 +35,10 @@ struct GroupOptions {
   int64_t kv_positions = 0;   // positions the KV cache holds in all; 0: as fits a quarter of memory
   int64_t max_sequences = 64;
   int64_t max_step_tokens = 256;
-  int max_in_flight = 0;  // plans at most; 0: one a stage
+  int max_in_flight = 0;     // plans at most; 0: one a stage
+  bool prefix_cache = true;  // EngineOptions, as the next two
+  bool isolate_tenants = false;
+  int64_t speculative_tokens = 0;
   int64_t step_timeout_ms = 30'000;
   std::string trace_directory;      // of traces left when the group is lost; "": the system's
   int64_t hang_timeout_ms = 1'200;  // silence after which a rank counts as stopped
@@ -53,9 +57,11 @@ class GroupSession {
   bool leader() const;
   const ModelConfig& config() const;
   const Mesh& mesh() const;
-  const std::string& identity() const;        // of the model: hash of what is served
-  const std::string& tokenizer_path() const;  // for LoadTokenizer
-  std::vector<std::string> hosts() const;     // one a rank
+  const std::string& identity() const;  // of the model: hash of what is served
+  // Of the model; NOT_FOUND where it has no tokenizer's files, otherwise what is wrong with them.
+  // Leader only.
+  const absl::StatusOr<std::unique_ptr<Tokenizer>>& tokenizer() const;
+  std::vector<std::string> hosts() const;  // one a rank
 
   Engine& engine();       // leader only
   absl::Status Follow();  // followers only: until the leader says stop

@@ -68,6 +68,14 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
   app.add_option("--max-in-flight", options.max_in_flight,
                  "step plans in flight at most (default: one a stage)")
       ->check(CLI::Range(1, 1024));
+  app.add_flag("--no-prefix-cache{false}", options.prefix_cache,
+               "prompts that begin alike do not share what was computed of them");
+  app.add_flag("--isolate-tenants", options.isolate_tenants,
+               "they share it only within a tenant");
+  app.add_option("--speculate", options.speculative_tokens,
+                 "guesses from the text so far, checked with each token; 0: off")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
   app.add_option("--step-timeout-ms", options.step_timeout_ms, "a step's deadline")
       ->check(CLI::Range(1, 3'600'000))
       ->capture_default_str();

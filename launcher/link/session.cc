@@ -6,77 +6,20 @@
 #include <thread>
 #include <utility>
 
-#include "launcher/link/hottest_experts.h"
+#include "launcher/link/heartbeat.h"
+#include "launcher/request/submit.h"
+#include "launcher/request/token_update.h"
 #include "runtime/base/log.h"
+#include "runtime/engine/clock.h"
 
 namespace trireme {
 namespace {
 
 constexpr size_t kMaxUpdatesPerMessage = 1024;
-// As many as people read.
-constexpr size_t kHottestExperts = 8;
 // Asked for and not yet sent; more are not answered.
 constexpr size_t kMostTraces = 8;
 // What a coordinator gets to close the stream after Goodbye.
 constexpr std::chrono::milliseconds kGoodbyeGrace{1'000};
-
-Request ToRequest(const v1::Submit& submit, uint64_t engine_id) {
-  Request request;
-  request.id = engine_id;
-  request.prompt.assign(submit.prompt().begin(), submit.prompt().end());
-  request.max_tokens = submit.max_tokens();
-  request.sampling = {.temperature = submit.temperature(),
-                      .top_k = submit.top_k(),
-                      .top_p = submit.top_p(),
-                      .min_p = submit.min_p(),
-                      .seed = submit.seed()};
-  request.first_draw = submit.first_draw();
-  request.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
-  request.num_logprobs = submit.num_logprobs();
-  return request;
-}
-
-v1::UpdateEnd ToEnd(FinishReason finish) {
-  switch (finish) {
-    case FinishReason::kNone:
-      return v1::UPDATE_END_NONE;
-    case FinishReason::kStop:
-      return v1::UPDATE_END_STOP;
-    case FinishReason::kLength:
-      return v1::UPDATE_END_LENGTH;
-    case FinishReason::kCancelled:
-      return v1::UPDATE_END_CANCELLED;
-    case FinishReason::kError:
-      return v1::UPDATE_END_ERROR;
-  }
-  return v1::UPDATE_END_ERROR;
-}
-
-void SetError(const absl::Status& error, v1::TokenUpdate& update) {
-  // An engine that was stopped ends its requests as cancelled; to the coordinator that is a group
-  // that leaves.
-  const absl::StatusCode code =
-      absl::IsCancelled(error) ? absl::StatusCode::kUnavailable : error.code();
-  update.set_end(v1::UPDATE_END_ERROR);
-  update.set_error_code(static_cast<int>(code));
-  update.set_error_message(std::string(error.message()));
-}
-
-v1::TokenUpdate ToUpdate(uint64_t request, const TokenEvent& event) {
-  v1::TokenUpdate update;
-  update.set_request(request);
-  update.set_index(event.index);
-  if (event.has_token) {
-    update.set_token(event.token.token);
-    update.set_logprob(event.token.logprob);
-    update.mutable_top_tokens()->Add(event.token.top_tokens.begin(), event.token.top_tokens.end());
-    update.mutable_top_logprobs()->Add(event.token.top_logprobs.begin(),
-                                       event.token.top_logprobs.end());
-  }
-  update.set_end(ToEnd(event.finish));
-  if (event.finish == FinishReason::kError) SetError(event.error, update);
-  return update;
-}
 
 }  // namespace
 
@@ -219,13 +162,15 @@ void Session::Submit(const v1::Submit& submit) {
     MutexLock lock(mutex_);
     engine_ids_[request] = engine_id;
   }
+  Request work = ToRequest(submit);
+  work.id = engine_id;
+  if (submit.has_deadline_ms()) work.deadline_ms = SteadyClock().NowMs() + submit.deadline_ms();
   // The engine may call the sink after this session is gone; the outbox, shared, then drops what it
   // gets.
-  const absl::Status status = engine_.Submit(ToRequest(submit, engine_id),
-                                             [outbox = outbox_, request](const TokenEvent& event) {
-                                               if (!event.is_prompt)
-                                                 outbox->Put(ToUpdate(request, event));
-                                             });
+  const absl::Status status =
+      engine_.Submit(std::move(work), [outbox = outbox_, request](const TokenEvent& event) {
+        outbox->Put(ToUpdate(request, event));
+      });
   if (status.ok()) return;
   v1::TokenUpdate update;
   update.set_request(request);
@@ -278,14 +223,7 @@ bool Session::WriteTraces() {
 bool Session::WriteHeartbeat(const EngineStatus& status) {
   reported_ = status;
   v1::GroupMessage message;
-  v1::Heartbeat* heartbeat = message.mutable_heartbeat();
-  heartbeat->set_steps(status.steps);
-  heartbeat->set_running(status.running);
-  heartbeat->set_waiting(status.waiting);
-  heartbeat->set_free_pages(status.free_pages);
-  heartbeat->set_pages(status.pages);
-  const auto hottest = HottestExperts(status.expert_loads, status.experts, kHottestExperts);
-  heartbeat->mutable_hottest_experts()->Add(hottest.begin(), hottest.end());
+  *message.mutable_heartbeat() = ToHeartbeat(status);
   return link_->Write(message);
 }
 

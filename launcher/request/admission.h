@@ -4,13 +4,15 @@
 // what people wrote).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "runtime/step/step_plan.h"
+#include "launcher/request/limits.h"
+#include "runtime/engine/request.h"
 #include "runtime/text/chat_format.h"
 #include "runtime/text/tokenizer.h"
 #include "trireme/v1/inference.pb.h"
@@ -27,26 +29,34 @@ struct ServedModel {
 
 // A request that may run: enough to start it, or to replay it, anywhere.
 struct AcceptedRequest {
-  std::string id;               // for logs; unique among running requests
-  std::vector<int32_t> prompt;  // at least one token, all inside the vocabulary
-  int32_t max_tokens = 0;
-  SamplingParams
-      sampling;  // with a seed, drawn where the client gave none: a replay needs the same
-  std::vector<int32_t> stop_tokens;
-  int32_t num_logprobs = -1;  // alternatives to report with each token; -1: no log-probabilities
+  std::string id;  // for logs; unique among running requests
+  // In runtime terms, all of it checked; what tells choices apart is set by ChoiceOf. Its seed was
+  // drawn where the client gave none: a replay needs the same.
+  Request request;
+  int32_t choices = 1;  // completions of it
+  std::string echo;     // what the text of each begins with
+  // What the client gives it from now on; nothing: as long as it takes.
+  std::optional<std::chrono::milliseconds> timeout;
 };
 
-// `fallback_seed` is used where the request names no seed, `fallback_id` where it names no id.
+// One of the completions, counted from 0. Only the first scores the prompt, which is the same.
+Request ChoiceOf(const AcceptedRequest& accepted, int32_t choice);
+
+// What holds where a request does not say, and what depends on who asks.
 struct AdmissionDefaults {
   uint64_t seed = 0;
   std::string id;
+  SpecialTokens special = SpecialTokens::kAsText;  // special-token text in a prompt
+  int32_t max_logprobs = kMaxLogprobs;
 };
 
-absl::StatusOr<SamplingParams> AdmitSampling(const v1::SamplingParams& sampling,
-                                             uint64_t fallback_seed);
+// Takes values that are in range; names them "sampling.…" where they are not.
+absl::Status CheckSampling(const SamplingParams& params);
 
+// Without a tokenizer (nullptr) text cannot be asked for: prompts are ids, and there is no stop
+// string.
 absl::StatusOr<AcceptedRequest> AdmitGenerate(const v1::GenerateRequest& request,
-                                              const ServedModel& model, const Tokenizer& tokenizer,
+                                              const ServedModel& model, const Tokenizer* tokenizer,
                                               const AdmissionDefaults& defaults);
 
 // The conversation is rendered by `format`; what people wrote never becomes control tokens.

@@ -2,15 +2,18 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <random>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/limits.h"
-#include "launcher/service/chunk_builder.h"
 #include "launcher/service/grpc_status.h"
+#include "launcher/service/model_report.h"
+#include "launcher/service/response_builder.h"
 #include "runtime/base/mutex.h"
+#include "runtime/base/status_macros.h"
 
 namespace trireme {
 namespace {
@@ -33,19 +36,16 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
       FinishWith(accepted.status());
       return this;
     }
-    builder_ = std::make_unique<ChunkBuilder>(
-        tokenizer, ChunkBuilder::Options{.request_id = accepted->id,
-                                         .prompt_tokens = accepted->prompt.size(),
-                                         .logprobs = accepted->num_logprobs >= 0});
+    builder_ = std::make_unique<ResponseBuilder>(tokenizer, *accepted);
     mailbox_ = std::make_shared<StreamMailbox>(kMaxUnreadBytes, [weak = weak_from_this()] {
       if (const auto reactor = weak.lock()) reactor->Pump();
     });
-    const absl::StatusOr<uint64_t> request = dispatcher_.Accept(*std::move(accepted), mailbox_);
-    if (!request.ok()) {
-      FinishWith(request.status());
+    const absl::StatusOr<uint64_t> call = dispatcher_.Accept(*accepted, mailbox_);
+    if (!call.ok()) {
+      FinishWith(call.status());
       return this;
     }
-    request_ = *request;
+    call_ = *call;
     return this;
   }
 
@@ -59,7 +59,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   }
 
   void OnCancel() override {
-    dispatcher_.Cancel(request_);
+    dispatcher_.Cancel(call_);
     {
       MutexLock lock(mutex_);
       gone_ = true;
@@ -70,7 +70,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   void OnDone() override {
     // The last reference: nothing may touch members after.
     const std::shared_ptr<StreamReactor> last = std::move(self_);
-    dispatcher_.Cancel(request_);
+    dispatcher_.Cancel(call_);
   }
 
  private:
@@ -93,11 +93,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
         finished_ = gone = true;
       } else {
         chunk_.Clear();
-        while (!builder_->end().has_value()) {
-          const std::optional<StreamEvent> event = mailbox_->Take();
-          if (!event.has_value()) break;
-          builder_->Append(*event, chunk_);
-        }
+        builder_->FillChunk(*mailbox_, chunk_);
         if (chunk_.ByteSizeLong() == 0 && !builder_->end().has_value()) return;
         busy_ = true;
       }
@@ -132,8 +128,8 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   Dispatcher& dispatcher_;
   std::shared_ptr<StreamReactor> self_;
   std::shared_ptr<StreamMailbox> mailbox_;
-  std::unique_ptr<ChunkBuilder> builder_;  // by whoever is about to set busy_, under the lock
-  std::atomic<uint64_t> request_ = 0;      // 0: never accepted
+  std::unique_ptr<ResponseBuilder> builder_;  // by whoever is about to set busy_, under the lock
+  std::atomic<uint64_t> call_ = 0;            // 0: never accepted
   v1::GenerateResponse chunk_;
   Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
@@ -154,29 +150,26 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
       Finish(ToGrpc(accepted.status()));
       return this;
     }
-    builder_ = std::make_unique<ChunkBuilder>(
-        tokenizer, ChunkBuilder::Options{.request_id = accepted->id,
-                                         .prompt_tokens = accepted->prompt.size(),
-                                         .logprobs = accepted->num_logprobs >= 0});
+    builder_ = std::make_unique<ResponseBuilder>(tokenizer, *accepted);
     mailbox_ = std::make_shared<StreamMailbox>(kMaxUnreadBytes, [weak = weak_from_this()] {
       if (const auto reactor = weak.lock()) reactor->Pump();
     });
-    const absl::StatusOr<uint64_t> request = dispatcher_.Accept(*std::move(accepted), mailbox_);
-    if (!request.ok()) {
-      FinishWith(request.status());
+    const absl::StatusOr<uint64_t> call = dispatcher_.Accept(*accepted, mailbox_);
+    if (!call.ok()) {
+      FinishWith(call.status());
       return this;
     }
-    request_ = *request;
+    call_ = *call;
     return this;
   }
 
   void OnCancel() override {
-    dispatcher_.Cancel(request_);
+    dispatcher_.Cancel(call_);
     FinishWith(absl::CancelledError("the client is gone"));
   }
   void OnDone() override {
     const std::shared_ptr<UnaryReactor> last = std::move(self_);
-    dispatcher_.Cancel(request_);
+    dispatcher_.Cancel(call_);
   }
 
  private:
@@ -185,11 +178,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
     {
       MutexLock lock(mutex_);
       if (finished_) return;
-      while (!builder_->end().has_value()) {
-        const std::optional<StreamEvent> event = mailbox_->Take();
-        if (!event.has_value()) break;
-        builder_->Append(*event, response_);
-      }
+      builder_->FillWhole(*mailbox_, response_);
       end = builder_->end();
     }
     if (end.has_value()) FinishWith(*end);
@@ -208,8 +197,8 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
   v1::GenerateResponse& response_;  // gRPC's, until Finish
   std::shared_ptr<UnaryReactor> self_;
   std::shared_ptr<StreamMailbox> mailbox_;
-  std::unique_ptr<ChunkBuilder> builder_;
-  std::atomic<uint64_t> request_ = 0;
+  std::unique_ptr<ResponseBuilder> builder_;
+  std::atomic<uint64_t> call_ = 0;
   Mutex mutex_;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
@@ -218,6 +207,13 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, const abs
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
   reactor->Finish(ToGrpc(status));
   return reactor;
+}
+
+// What the client gives the call from now on; nothing: as long as it takes.
+std::optional<std::chrono::milliseconds> TimeLeft(const grpc::CallbackServerContext& context) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+  return std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::system_clock::now());
 }
 
 uint64_t RandomSeed() {
@@ -231,33 +227,41 @@ AdmissionDefaults InferenceService::NextDefaults() {
   return {.seed = RandomSeed(), .id = absl::StrFormat("r-%d", ++requests_)};
 }
 
-absl::StatusOr<AcceptedRequest> InferenceService::Admit(const v1::GenerateRequest& request) {
-  return AdmitGenerate(request, parts_.dispatcher->served(), *parts_.tokenizer, NextDefaults());
+absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServerContext& context,
+                                                        const v1::GenerateRequest& request) {
+  TRI_ASSIGN_OR_RETURN(AcceptedRequest accepted, AdmitGenerate(request, parts_.dispatcher->served(),
+                                                               parts_.tokenizer, NextDefaults()));
+  accepted.timeout = TimeLeft(context);
+  return accepted;
 }
 
-absl::StatusOr<AcceptedRequest> InferenceService::Admit(const v1::ChatRequest& request) {
+absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServerContext& context,
+                                                        const v1::ChatRequest& request) {
   if (parts_.chat_format == nullptr) return parts_.chat_error;
-  return AdmitChat(request, parts_.dispatcher->served(), *parts_.tokenizer, *parts_.chat_format,
-                   NextDefaults());
+  TRI_ASSIGN_OR_RETURN(AcceptedRequest accepted,
+                       AdmitChat(request, parts_.dispatcher->served(), *parts_.tokenizer,
+                                 *parts_.chat_format, NextDefaults()));
+  accepted.timeout = TimeLeft(context);
+  return accepted;
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
-    grpc::CallbackServerContext*, const v1::GenerateRequest* request) {
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   return std::make_shared<StreamReactor>(*parts_.dispatcher)
-      ->Start(*parts_.tokenizer, Admit(*request));
+      ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 
-grpc::ServerUnaryReactor* InferenceService::GenerateUnary(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::GenerateUnary(grpc::CallbackServerContext* context,
                                                           const v1::GenerateRequest* request,
                                                           v1::GenerateResponse* response) {
   return std::make_shared<UnaryReactor>(*parts_.dispatcher, *response)
-      ->Start(*parts_.tokenizer, Admit(*request));
+      ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
-    grpc::CallbackServerContext*, const v1::ChatRequest* request) {
+    grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
   return std::make_shared<StreamReactor>(*parts_.dispatcher)
-      ->Start(*parts_.tokenizer, Admit(*request));
+      ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
@@ -288,27 +292,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::Models(grpc::CallbackServerContext* context,
                                                    const v1::ModelsRequest*,
                                                    v1::ModelsResponse* response) {
-  const ServedModel served = parts_.dispatcher->served();
-  v1::Model* model = response->add_models();
-  model->set_name(served.name);
-  model->set_identity(parts_.dispatcher->identity());
-  model->set_vocabulary(static_cast<int32_t>(served.vocabulary));
-  model->set_max_positions(served.max_positions);
-  if (parts_.chat_format != nullptr) {
-    model->set_chat_format(std::string(parts_.chat_format->name()));
-  }
-  for (const GroupSnapshot& snapshot : parts_.dispatcher->Groups()) {
-    v1::Group* group = model->add_groups();
-    group->set_name(snapshot.name);
-    group->set_incarnation(snapshot.incarnation);
-    group->set_ready(snapshot.ready);
-    group->set_ranks(snapshot.ranks);
-    group->set_running(snapshot.running);
-    group->set_waiting(snapshot.waiting);
-    group->set_steps(snapshot.steps);
-    group->mutable_hottest_experts()->Add(snapshot.hottest_experts.begin(),
-                                          snapshot.hottest_experts.end());
-  }
+  *response->add_models() = ReportModel(*parts_.dispatcher, parts_.chat_format);
   return Answer(*context, absl::OkStatus());
 }
 

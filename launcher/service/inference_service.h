@@ -44,8 +44,10 @@ class InferenceService final : public v1::Inference::CallbackService {
                                    v1::ModelsResponse* response) override;
 
  private:
-  absl::StatusOr<AcceptedRequest> Admit(const v1::GenerateRequest& request);
-  absl::StatusOr<AcceptedRequest> Admit(const v1::ChatRequest& request);
+  absl::StatusOr<AcceptedRequest> Admit(const grpc::CallbackServerContext& context,
+                                        const v1::GenerateRequest& request);
+  absl::StatusOr<AcceptedRequest> Admit(const grpc::CallbackServerContext& context,
+                                        const v1::ChatRequest& request);
   AdmissionDefaults NextDefaults();
 
   const Parts parts_;

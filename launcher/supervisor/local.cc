@@ -81,6 +81,10 @@ ProcessSpec GroupProcess(const std::string& trireme, const v1::ServeConfig& conf
   AddFlag("--ep", group.ep(), spec.argv);
   AddFlag("--threads", group.threads(), spec.argv);
   AddFlag("--max-sequences", group.max_sequences(), spec.argv);
+  AddFlag("--max-step-tokens", group.max_step_tokens(), spec.argv);
+  AddFlag("--speculate", group.speculate(), spec.argv);
+  if (!group.prefix_cache()) spec.argv.emplace_back("--no-prefix-cache");
+  if (group.isolate_tenants()) spec.argv.emplace_back("--isolate-tenants");
   AddFlag("--max-context", group.max_positions(), spec.argv);
   AddFlag("--kv-positions", group.kv_positions(), spec.argv);
   spec.argv.insert(spec.argv.end(), {"--compute", group.compute()});

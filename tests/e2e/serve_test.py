@@ -60,10 +60,113 @@ class ServeTest(serving.ServingTest):
 
     def test_refuses_sampling_that_means_nothing(self):
         for field, value in (("temperature", math.nan), ("temperature", math.inf), ("temperature", -1.0),
-                             ("top_p", 0.0), ("top_p", math.nan), ("min_p", 1.5), ("top_k", -1)):
+                             ("top_p", 0.0), ("top_p", math.nan), ("min_p", 1.5), ("top_k", -1),
+                             ("repetition_penalty", 0.0), ("frequency_penalty", math.nan),
+                             ("presence_penalty", 101.0)):
             request = self.generate_request("Hello", 8)
             setattr(request.sampling, field, value)
             self.assert_invalid(request, field)
+
+    def test_streams_each_of_three_completions_to_its_end(self):
+        request = self.generate_request("The three primary colours are", 12)
+        greedy = list(self.stub.GenerateUnary(request, timeout=60).tokens)
+        request.n = 3
+        request.sampling.temperature = 1
+        request.sampling.seed = 7
+        pieces = list(self.stub.Generate(request, timeout=60))
+        tokens = {choice: [] for choice in range(3)}
+        for piece in pieces:
+            tokens[piece.choice] += piece.tokens
+        self.assertEqual([len(tokens[choice]) for choice in range(3)], [12] * 3)
+        self.assertEqual(len({tuple(made) for made in tokens.values()}), 3, "not drawn apart")
+        self.assertEqual([piece.HasField("usage") for piece in pieces].count(True), 1)
+        self.assertEqual(pieces[-1].usage.completion_tokens, 36)
+        whole = self.stub.GenerateUnary(request, timeout=60)
+        self.assertEqual([list(choice.tokens) for choice in whole.choices], [tokens[choice] for choice in range(3)])
+        request.n = 1
+        self.assertEqual(list(self.stub.GenerateUnary(request, timeout=60).tokens), tokens[0])
+        request.sampling.temperature = 0
+        request.n = 2
+        for choice in self.stub.GenerateUnary(request, timeout=60).choices:
+            self.assertEqual(list(choice.tokens), greedy)
+
+    def test_ends_before_a_stop_string(self):
+        request = self.generate_request("One, two, three, four,", 24)
+        text = self.stub.GenerateUnary(request, timeout=60).text
+        stop = text[len(text) // 2:len(text) // 2 + 5]
+        request.stop.append(stop)
+        whole = self.stub.GenerateUnary(request, timeout=60)
+        self.assertEqual(whole.text, text[:text.index(stop)])
+        self.assertEqual(whole.finish_reason, self.messages.FINISH_REASON_STOP)
+        self.assertLess(len(whole.tokens), 24)
+        self.assertEqual("".join(piece.text for piece in self.stub.Generate(request, timeout=60)), whole.text)
+
+    def test_a_bias_decides_and_bans(self):
+        request = self.generate_request("The sun is", 6)
+        first = self.stub.GenerateUnary(request, timeout=60).tokens[0]
+        request.logit_bias[first] = -math.inf
+        self.assertNotIn(first, self.stub.GenerateUnary(request, timeout=60).tokens)
+        del request.logit_bias[first]
+        request.logit_bias[100] = 100
+        self.assertEqual(list(self.stub.GenerateUnary(request, timeout=60).tokens), [100] * 6)
+
+    def test_penalties_keep_a_completion_from_repeating_itself(self):
+        request = self.generate_request("la la la la la la la la", 24)
+        request.ignore_eos = True
+        repeated = 24 - len(set(self.stub.GenerateUnary(request, timeout=60).tokens))
+        request.sampling.frequency_penalty = 100
+        self.assertEqual(len(set(self.stub.GenerateUnary(request, timeout=60).tokens)), 24)
+        self.assertGreater(repeated, 0, "the prompt shows nothing")
+
+    def test_scores_and_echoes_the_prompt(self):
+        request = self.generate_request("The sun is", 4)
+        plain = self.stub.GenerateUnary(request, timeout=60)
+        request.echo = True
+        request.prompt_logprobs = True
+        request.logprobs = 2
+        whole = self.stub.GenerateUnary(request, timeout=60)
+        self.assertEqual(whole.text, "The sun is" + plain.text)
+        ids = self.stub.Tokenize(self.messages.TokenizeRequest(text="The sun is"), timeout=30).ids
+        self.assertEqual([score.chosen.token for score in whole.prompt_logprobs], list(ids)[1:])
+        for score in whole.prompt_logprobs:
+            self.assertLess(score.chosen.logprob, 0)
+            self.assertEqual(len(score.top), 2)
+
+    def test_a_constraint_rules_the_text(self):
+        request = self.generate_request("Is the sky blue? Answer:", 8)
+        request.constraint.choices.values.extend(["perhaps", "never"])
+        whole = self.stub.GenerateUnary(request, timeout=60)
+        self.assertIn(whole.text, ("perhaps", "never"))
+        self.assertEqual(whole.finish_reason, self.messages.FINISH_REASON_STOP)
+        request.constraint.regex = "[0-9]{4}"
+        self.assertRegex(self.stub.GenerateUnary(request, timeout=60).text, "^[0-9]{4}$")
+
+    def test_refuses_a_constraint_that_cannot_be_enforced(self):
+        request = self.generate_request("Hello", 8)
+        request.constraint.regex = "(a"
+        self.assert_invalid(request, "")
+        request.constraint.json_schema = "{\"type\": \"nonsense\"}"
+        self.assert_invalid(request, "")
+        request.constraint.regex = ""
+        self.assert_invalid(request, "constraint.regex")
+
+    def test_ends_at_the_calls_deadline(self):
+        request = self.generate_request("Count: one, two, three,", 4000)
+        request.ignore_eos = True
+        self.assert_code("DEADLINE_EXCEEDED", lambda: self.stub.GenerateUnary(request, timeout=0.5))
+        deadline = time.monotonic() + 10
+        while self.running() != 0:
+            self.assertLess(time.monotonic(), deadline, "a late request still runs")
+            time.sleep(0.05)
+
+    def test_refuses_fields_out_of_their_limits(self):
+        for field, value in (("n", 0), ("n", 129), ("min_tokens", 9), ("priority", 1001), ("tenant", "t" * 65)):
+            request = self.generate_request("Hello", 8)
+            setattr(request, field, value)
+            self.assert_invalid(request, field)
+        request = self.generate_request("Hello", 8)
+        request.stop.append("")
+        self.assert_invalid(request, "stop[0]")
 
     def test_refuses_an_unknown_model(self):
         request = self.generate_request("Hello", 8)

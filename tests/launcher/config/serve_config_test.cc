@@ -40,6 +40,10 @@ TEST_F(ServeConfigTest, FillsInDefaultsAndOneGroup) {
   ASSERT_EQ(loaded->config.groups_size(), 1);
   EXPECT_EQ(loaded->config.groups(0).name(), "local");
   EXPECT_EQ(loaded->config.groups(0).compute(), "native");
+  EXPECT_TRUE(loaded->config.groups(0).prefix_cache());
+  EXPECT_FALSE(loaded->config.groups(0).isolate_tenants());
+  EXPECT_EQ(loaded->config.groups(0).speculate(), 0);
+  EXPECT_EQ(loaded->config.groups(0).max_step_tokens(), 256);
   EXPECT_EQ(loaded->config.restart().max_restarts(), 5);
   EXPECT_EQ(loaded->config.limits().max_requests(), 1024);
 }

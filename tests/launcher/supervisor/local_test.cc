@@ -45,6 +45,9 @@ TEST(LocalTest, WorkersGetWhatTheConfigurationSays) {
   group.set_name("a");
   group.set_tp(2);
   group.set_compute("fp32");
+  group.set_max_step_tokens(64);
+  group.set_speculate(4);
+  group.set_isolate_tenants(true);
   group.add_mpirun_flags("--host");
   group.add_mpirun_flags("x:2");
   group.add_worker_flags("--verify");
@@ -60,6 +63,13 @@ TEST(LocalTest, WorkersGetWhatTheConfigurationSays) {
   EXPECT_EQ(After(spec.argv, "--model-name"), "small");
   EXPECT_EQ(After(spec.argv, "--tp"), "2");
   EXPECT_EQ(After(spec.argv, "--compute"), "fp32");
+  EXPECT_EQ(After(spec.argv, "--max-step-tokens"), "64");
+  EXPECT_EQ(After(spec.argv, "--speculate"), "4");
+  EXPECT_EQ(std::ranges::count(spec.argv, "--isolate-tenants"), 1);
+  EXPECT_EQ(std::ranges::count(spec.argv, "--no-prefix-cache"), 1);
+  group.set_prefix_cache(true);
+  const ProcessSpec caching = GroupProcess("/bin/trireme", config, group, "127.0.0.1:1", 2);
+  EXPECT_EQ(std::ranges::count(caching.argv, "--no-prefix-cache"), 0);
   EXPECT_EQ(spec.argv.back(), "--verify");
   // Left to the worker.
   EXPECT_EQ(std::ranges::count(spec.argv, "--pp"), 0);
