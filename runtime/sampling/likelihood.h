@@ -61,14 +61,17 @@ inline uint32_t StepsBelow(float largest, float logit, double steps_per_logit) {
 }
 
 inline constexpr double kWholeMass = 0x1p44;
+// Added to a mass, leaves its nearest whole number in the low bits of the sum.
+inline constexpr double kMassRound = 0x1p52;
 
 // From e^-(steps * 2^-27), which is at most 1.
 inline uint64_t ToMass(double probability) {
-  constexpr double kRound = 0x1p52;
-  return std::bit_cast<uint64_t>(probability * kWholeMass + kRound) -
-         std::bit_cast<uint64_t>(kRound);
+  return std::bit_cast<uint64_t>(probability * kWholeMass + kMassRound) -
+         std::bit_cast<uint64_t>(kMassRound);
 }
 inline double ExponentOf(uint32_t steps) { return -static_cast<double>(steps) / kStepsPerUnit; }
+// Where no mass is left: e^-31.5 is below 2^-45.
+inline constexpr uint32_t kNoMassSteps = static_cast<uint32_t>(31.5 * kStepsPerUnit);
 inline uint64_t MassOf(uint32_t steps) { return ToMass(PortableExp(ExponentOf(steps))); }
 
 }  // namespace trireme

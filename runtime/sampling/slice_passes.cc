@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "runtime/base/check.h"
+#include "runtime/sampling/mass_kernel.h"
 
 namespace trireme {
 namespace {
@@ -29,16 +30,31 @@ float LargestValue(std::span<const float> logits) {
   return largest;
 }
 
-// Masses of a piece of tokens, none for those of more than `cut` steps.
-void PieceMasses(std::span<const uint32_t> steps, uint32_t cut,
-                 std::array<uint64_t, kPiece>& masses) {
-  constexpr double kNothing = -1000;  // e^-1000 vanishes
-  std::array<double, kPiece> values;
+using Exponents = std::array<double, kPiece>;
+using Masses = std::array<uint64_t, kPiece>;
+constexpr double kNothing = -1000;  // e^-1000 vanishes
+
+// Of the first `count` exponents; those up to the next multiple of the vector's lanes are lost.
+void MassesOfPiece(size_t count, Exponents& exponents, Masses& masses) {
+  static_assert(kPiece % kMassLanes == 0);
+  const size_t whole = (count + kMassLanes - 1) / kMassLanes * kMassLanes;
+  for (size_t i = count; i < whole; ++i) exponents[i] = kNothing;
+  MassesOf(exponents.data(), whole, masses.data());
+}
+
+// Masses of a piece of tokens, none for those of more than `cut` steps. False if none has any;
+// masses are then unspecified.
+bool PieceMasses(std::span<const uint32_t> steps, uint32_t cut, Masses& masses) {
+  const uint32_t most = std::min(cut, kNoMassSteps);
+  uint32_t any = 0;
+  for (const uint32_t s : steps) any |= s <= most ? 1U : 0U;
+  if (any == 0) return false;
+  Exponents exponents;
   for (size_t i = 0; i < steps.size(); ++i) {
-    values[i] = steps[i] <= cut ? ExponentOf(steps[i]) : kNothing;
+    exponents[i] = steps[i] <= most ? ExponentOf(steps[i]) : kNothing;
   }
-  for (size_t i = 0; i < steps.size(); ++i) values[i] = PortableExp(values[i]);
-  for (size_t i = 0; i < steps.size(); ++i) masses[i] = ToMass(values[i]);
+  MassesOfPiece(steps.size(), exponents, masses);
+  return true;
 }
 
 // Calls piece(begin, tokens of it) for pieces of up to kPiece.
@@ -110,13 +126,14 @@ void LargestFew(std::span<const float> logits, int64_t first, std::span<Candidat
 
 uint64_t MassBelow(std::span<const float> logits, float largest) {
   uint64_t mass = 0;
-  std::array<double, kPiece> values;
+  Exponents exponents;
+  Masses masses;
   ForPieces(logits, [&](size_t, std::span<const float> piece) {
     for (size_t i = 0; i < piece.size(); ++i) {
-      values[i] = static_cast<double>(piece[i]) - static_cast<double>(largest);
+      exponents[i] = static_cast<double>(piece[i]) - static_cast<double>(largest);
     }
-    for (size_t i = 0; i < piece.size(); ++i) values[i] = PortableExp(values[i]);
-    for (size_t i = 0; i < piece.size(); ++i) mass += ToMass(values[i]);
+    MassesOfPiece(piece.size(), exponents, masses);
+    for (size_t i = 0; i < piece.size(); ++i) mass += masses[i];
   });
   return mass;
 }
@@ -135,9 +152,9 @@ void StepsOf(std::span<const float> logits, float largest, double steps_per_logi
 
 uint64_t MassUpTo(std::span<const uint32_t> steps, uint32_t cut) {
   uint64_t mass = 0;
-  std::array<uint64_t, kPiece> masses;
+  Masses masses;
   ForPieces(steps, [&](size_t, std::span<const uint32_t> piece) {
-    PieceMasses(piece, cut, masses);
+    if (!PieceMasses(piece, cut, masses)) return;
     for (size_t i = 0; i < piece.size(); ++i) mass += masses[i];
   });
   return mass;
@@ -151,10 +168,10 @@ void AddCounts(std::span<const uint32_t> steps, const StepsPrefix& prefix, Histo
 
 void AddMasses(std::span<const uint32_t> steps, const StepsPrefix& prefix, uint32_t cut,
                Histogram ranges) {
-  std::array<uint64_t, kPiece> masses;
+  Masses masses;
   if (prefix.level == 0) {
     ForPieces(steps, [&](size_t, std::span<const uint32_t> piece) {
-      PieceMasses(piece, cut, masses);
+      if (!PieceMasses(piece, cut, masses)) return;
       for (size_t i = 0; i < piece.size(); ++i) ranges[prefix.RangeOf(piece[i])] += masses[i];
     });
     return;
@@ -172,11 +189,11 @@ void AddMasses(std::span<const uint32_t> steps, const StepsPrefix& prefix, uint3
 }
 
 size_t TokenAt(std::span<const uint32_t> steps, const Kept& kept, uint64_t point) {
-  std::array<uint64_t, kPiece> masses;
+  Masses masses;
   uint64_t ties = kept.ties;
   for (size_t begin = 0; begin < steps.size(); begin += kPiece) {
     const auto piece = steps.subspan(begin, std::min(kPiece, steps.size() - begin));
-    PieceMasses(piece, kept.cut, masses);
+    if (!PieceMasses(piece, kept.cut, masses)) continue;
     for (size_t i = 0; i < piece.size(); ++i) {
       if (piece[i] == kept.cut && ties-- == 0) {
         ++ties;

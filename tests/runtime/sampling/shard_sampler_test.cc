@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/sampling/mass_kernel.h"
 #include "runtime/sampling/philox.h"
 #include "runtime/sampling/sampler.h"
 #include "tests/support/status_matchers.h"
@@ -413,6 +414,20 @@ TEST(MassTest, FallsFromOneToNothing) {
                 std::ldexp(std::exp(-std::ldexp(static_cast<double>(steps), -27)), 44), 0.51);
     before = mass;
   }
+}
+
+// At the vector width of this machine; PortableExp's own bits are fixed by its test.
+TEST(MassTest, OfManyIsThatOfEach) {
+  std::mt19937_64 random(12);
+  std::uniform_real_distribution<double> uniform(-40, 0);
+  std::vector<double> exponents = {0, -0.0, -31.19, -31.2, -707.9, -708.1, -1e6, -1e300};
+  while (exponents.size() < 4096) exponents.push_back(uniform(random));
+  std::vector<uint64_t> masses(exponents.size());
+  MassesOf(exponents.data(), exponents.size(), masses.data());
+  for (size_t i = 0; i < masses.size(); ++i) {
+    EXPECT_EQ(masses[i], ToMass(PortableExp(exponents[i]))) << exponents[i];
+  }
+  EXPECT_EQ(MassOf(kNoMassSteps), 0U);
 }
 
 }  // namespace
