@@ -1,6 +1,29 @@
 #include "runtime/kv/page_pool.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+
 namespace trireme {
+
+std::map<std::string, DType> KvDTypesByName() {
+  return {{"f32", DType::kF32}, {"f16", DType::kF16}, {"q8_0", DType::kQ8_0}};
+}
+
+absl::Status CheckKvDType(DType dtype, int64_t head_dim) {
+  const std::map<std::string, DType> known = KvDTypesByName();
+  if (std::ranges::none_of(known, [=](const auto& entry) { return entry.second == dtype; })) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the KV cache must be F32, F16 or Q8_0; got %s", std::string(Name(dtype))));
+  }
+  const int block = Traits(dtype).block_elements;
+  if (head_dim % block != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a KV cache of %s needs heads of a multiple of %d values; the model's have %d; use f16",
+        std::string(Name(dtype)), block, head_dim));
+  }
+  return absl::OkStatus();
+}
 
 int64_t PagePoolShape::page_bytes() const {
   return 2 * kv_heads * page_tokens * RowBytes(dtype, head_dim);

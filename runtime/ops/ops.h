@@ -37,11 +37,12 @@ namespace trireme {
 // Keys are walked in chunks of this many from position 0, and chunks are merged in order.
 inline constexpr int64_t kKeyChunk = 32;
 
-// The keys and values of one layer: pages × [kv_heads, page_tokens, head_dim], fp32 or fp16.
+// The keys and values of one layer: pages × [kv_heads, page_tokens, head_dim], in F32, F16 or Q8_0
+// (blocks of 32 values of a head, so head_dim is a multiple of 32).
 // Position p of a sequence lies in its page i / page_tokens at slot i % page_tokens, where i = p,
 // or p % chunk in layers that keep only the chunk that the sequence is in.
 struct KvPages {
-  TensorView k;  // [pages, kv_heads, page_tokens, head_dim], kF32 or kF16
+  TensorView k;  // [pages, kv_heads, page_tokens, head_dim], kF32, kF16 or kQ8_0
   TensorView v;  // the same
 };
 
@@ -133,7 +134,8 @@ class Ops {
   virtual void Rope(TensorView x, int64_t head_dim, std::span<const int32_t> positions,
                     ConstTensorView cos, ConstTensorView sin, RopeStyle style) = 0;
 
-  // Writes rows into their pages, rounded to the pages' dtype (nearest even).
+  // Writes rows into their pages, rounded to the pages' dtype (nearest even; Q8_0 by ScaleOfQ8 of
+  // scalar_math.h). What a row becomes depends on that row alone.
   // k, v: [tokens, kv_heads * head_dim].
   virtual void StoreKv(ConstTensorView k, ConstTensorView v, const RowIndex& rows,
                        KvPages pages) = 0;

@@ -3,9 +3,11 @@
 // std::fma, which is one correctly rounded operation wherever it runs.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace trireme {
 
@@ -62,6 +64,25 @@ inline float F8E4M3ToFloat(uint8_t value) {
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
   }
   return std::bit_cast<float>(sign | ((exponent + 120) << 23) | (mantissa << 20));
+}
+
+// The scale of a Q8_0 block when values are stored in one: d = largest / 127 as a half (of at most
+// 65504), and then q = value * (1 / d), held within ±127 and rounded to nearest, ties to even. The
+// stored d divides, not the exact quotient, so that rounding d costs nothing. A block that holds a
+// value which is not finite reads as NaN throughout: an error must not turn into a plausible
+// number.
+struct Q8Scale {
+  uint16_t half;  // d
+  float inverse;  // 1 / d; 0 where every q is 0
+};
+
+// `largest`: the greatest magnitude of the block; infinity or NaN where one of its values is.
+inline Q8Scale ScaleOfQ8(float largest) {
+  constexpr uint16_t kNaN = 0x7E00;
+  constexpr uint16_t kLargestHalf = 0x7BFF;
+  if (!(largest <= std::numeric_limits<float>::max())) return {kNaN, 0};
+  const uint16_t half = std::min(FloatToHalf(largest / 127.0f), kLargestHalf);
+  return {half, half == 0 ? 0.0f : 1.0f / HalfToFloat(half)};
 }
 
 // Constants of Exp, shared with the vector version. exp(x) = 2^n * exp(r), n = round(x / ln 2),

@@ -36,10 +36,7 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(StageParts parts,
                                                      const StageOptions& options) {
   StageOptions resolved = options;
   if (resolved.max_positions == 0) resolved.max_positions = parts.config.max_positions;
-  if (resolved.kv_dtype != DType::kF32 && resolved.kv_dtype != DType::kF16) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("the KV cache must be F32 or F16; got %s", Name(resolved.kv_dtype)));
-  }
+  TRI_RETURN_IF_ERROR(CheckKvDType(resolved.kv_dtype, parts.config.head_dim));
   if (resolved.page_tokens < 1 || resolved.pages < 1 || resolved.max_step_tokens < 1) {
     return absl::InvalidArgumentError("pages, page_tokens and max_step_tokens must be positive");
   }

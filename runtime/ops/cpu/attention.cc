@@ -3,7 +3,9 @@
 // Each (row, head) keeps its own softmax state and sees its own range of keys, so a tile's shape
 // never changes a result.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
@@ -14,6 +16,8 @@
 #include "runtime/ops/cpu/exp-inl.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
+#include "runtime/ops/cpu/weights-inl.h"
+#include "runtime/ops/scalar_math.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
@@ -32,12 +36,47 @@ int64_t PageRow(const TensorView& pages, const RowIndex& rows, int32_t sequence,
   return (page * pages.shape[1] + kv_head) * page_tokens + index % page_tokens;
 }
 
+// 32 values as a block of Q8_0.
+HWY_INLINE void StoreQ8Block(const float* from, uint8_t* block) {
+  const Lanes values[2] = {LoadLanes(from), LoadLanes(from + 16)};
+  // Magnitudes compare like their bits, NaN above all.
+  VI largest = hn::Zero(DI());
+  for (const Lanes& half : values) {
+    for (const VF& part : half.part) largest = hn::Max(largest, hn::BitCast(DI(), hn::Abs(part)));
+  }
+  const int32_t bits = hn::GetLane(hn::MaxOfLanes(DI(), largest));
+  const Q8Scale scale = ScaleOfQ8(std::bit_cast<float>(bits));
+  std::memcpy(block, &scale.half, sizeof scale.half);
+  auto* q = reinterpret_cast<int8_t*>(block + 2);
+  if (scale.inverse == 0) {
+    std::fill_n(q, 32, int8_t{0});
+    return;
+  }
+  const VF inverse = hn::Set(DF(), scale.inverse);
+  const VF bound = hn::Set(DF(), 127.0f);
+  const hn::Rebind<int8_t, DF> d8;
+  for (const Lanes& half : values) {
+    for (const VF& part : half.part) {
+      const VF held = hn::Clamp(hn::Mul(part, inverse), hn::Neg(bound), bound);
+      hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(held)), d8, q);
+      q += kWidth;
+    }
+  }
+}
+
 void StoreRow(const float* from, TensorView pages, int64_t row, int64_t head_dim) {
   if (pages.dtype == DType::kF32) {
     std::copy_n(from, head_dim, pages.row_as<float>(row));
     return;
   }
-  TRI_CHECK(pages.dtype == DType::kF16) << "pages are F32 or F16, not " << Name(pages.dtype);
+  if (pages.dtype == DType::kQ8_0) {
+    auto* block = pages.row_as<uint8_t>(row);
+    for (int64_t d = 0; d < head_dim; d += 32, block += Q8_0Weights::kBlockBytes) {
+      StoreQ8Block(from + d, block);
+    }
+    return;
+  }
+  TRI_CHECK(pages.dtype == DType::kF16) << "pages are F32, F16 or Q8_0, not " << Name(pages.dtype);
   auto* to = pages.row_as<hwy::float16_t>(row);
   ForEachVector(head_dim, [=](auto d, int64_t i) HWY_ATTR {
     const hn::Rebind<hwy::float16_t, decltype(d)> d16;
@@ -53,6 +92,14 @@ const float* LoadRow(const TensorView& pages, int64_t row, int64_t padded, float
     const float* from = pages.row_as<float>(row);
     if (head_dim == padded) return from;
     std::copy_n(from, head_dim, copy);
+  } else if (pages.dtype == DType::kQ8_0) {
+    const auto* block = pages.row_as<const uint8_t>(row);
+    for (int64_t d = 0; d < head_dim; d += 32, block += Q8_0Weights::kBlockBytes) {
+      Lanes values[2];
+      Q8_0Weights::DecodeBy(LoadScale(block), block, values);
+      StoreLanes(values[0], copy + d);
+      StoreLanes(values[1], copy + d + 16);
+    }
   } else {
     const auto* from = pages.row_as<hwy::float16_t>(row);
     ForEachVector(head_dim, [=](auto d, int64_t i) HWY_ATTR {

@@ -55,6 +55,14 @@ HWY_INLINE VF LoadHalves(const uint8_t* from) {
   return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
 }
 
+// One half, in every lane.
+HWY_INLINE VF LoadScale(const uint8_t* from) {
+  const hn::Rebind<uint16_t, DF> d16;
+  uint16_t half;
+  std::memcpy(&half, from, sizeof half);
+  return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), hn::Set(d16, half)));
+}
+
 // Room for the scales of a chunk of R rows.
 template <int R>
 inline constexpr int64_t kScaleFloats = 16 * R;
@@ -194,8 +202,9 @@ struct F8E4M3Weights : ScalarWeights<1> {
 
 struct Q8_0Weights : SmallBlockWeights<34, 1> {
   static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
-    const uint8_t* block = row + unit * kBlockBytes;
-    const VF scale = hn::Set(DF(), scales[0]);
+    DecodeBy(hn::Set(DF(), scales[0]), row + unit * kBlockBytes, out);
+  }
+  static HWY_INLINE void DecodeBy(VF scale, const uint8_t* block, Lanes* out) {
     out[0] = Scale(LoadSignedBytes(block + 2), scale);
     out[1] = Scale(LoadSignedBytes(block + 18), scale);
   }
@@ -413,12 +422,7 @@ struct Q5_KWeights : LargeBlockWeights<176, Q5_KWeights> {
 
 struct Q6_KWeights : LargeBlockWeights<210, Q6_KWeights> {
   static HWY_INLINE Lanes BlockScales(const uint8_t* block) {
-    const hn::Rebind<uint16_t, DF> d16;
-    uint16_t half;
-    std::memcpy(&half, block + 208, sizeof half);
-    const VF d =
-        hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), hn::Set(d16, half)));
-    return Scale(LoadSignedBytes(block + 192), d);
+    return Scale(LoadSignedBytes(block + 192), LoadScale(block + 208));
   }
   static HWY_INLINE void Decode(const uint8_t* row, int64_t unit, const float* scales, Lanes* out) {
     const uint8_t* block = row + unit / 8 * 210;

@@ -3,7 +3,9 @@
 // (scalar_math.h, decode_row.h).
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -79,12 +81,39 @@ size_t BestOfOthers(std::span<const float> logits, std::span<const int32_t> chos
   return *best;
 }
 
-void StoreElement(DType dtype, std::byte* row, int64_t index, float value) {
-  if (dtype == DType::kF32) {
-    reinterpret_cast<float*>(row)[index] = value;
-  } else {
-    TRI_CHECK(dtype == DType::kF16) << "pages are F32 or F16, not " << Name(dtype);
-    reinterpret_cast<uint16_t*>(row)[index] = FloatToHalf(value);
+// 32 values as a block of Q8_0: {half d; int8 q[32]}.
+void StoreQ8Block(std::span<const float, 32> values, std::byte* block) {
+  uint32_t largest = 0;  // magnitudes compare like their bits, NaN above all
+  for (const float value : values) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
+  }
+  const Q8Scale scale = ScaleOfQ8(std::bit_cast<float>(largest));
+  std::memcpy(block, &scale.half, sizeof scale.half);
+  for (size_t i = 0; i < values.size(); ++i) {
+    int8_t q = 0;
+    if (scale.inverse != 0) {
+      q = static_cast<int8_t>(
+          std::nearbyint(std::clamp(values[i] * scale.inverse, -127.0f, 127.0f)));
+    }
+    block[2 + i] = static_cast<std::byte>(q);
+  }
+}
+
+void StoreRow(std::span<const float> values, DType dtype, std::byte* row) {
+  switch (dtype) {
+    case DType::kF32:
+      std::ranges::copy(values, reinterpret_cast<float*>(row));
+      return;
+    case DType::kF16:
+      std::ranges::transform(values, reinterpret_cast<uint16_t*>(row), FloatToHalf);
+      return;
+    case DType::kQ8_0:
+      for (size_t i = 0; i < values.size(); i += 32) {
+        StoreQ8Block(values.subspan(i).first<32>(), row + RowBytes(dtype, static_cast<int64_t>(i)));
+      }
+      return;
+    default:
+      TRI_CHECK(false) << "pages are F32, F16 or Q8_0, not " << Name(dtype);
   }
 }
 
@@ -196,10 +225,9 @@ class ReferenceOps final : public Ops {
       for (int64_t head = 0; head < pages.k.shape[1]; ++head) {
         const int64_t row =
             PageRow(pages.k, rows, rows.sequences[index], rows.positions[index], head);
-        for (int64_t d = 0; d < head_dim; ++d) {
-          StoreElement(pages.k.dtype, pages.k.row(row), d, k.row_as<float>(t)[head * head_dim + d]);
-          StoreElement(pages.v.dtype, pages.v.row(row), d, v.row_as<float>(t)[head * head_dim + d]);
-        }
+        const auto size = static_cast<size_t>(head_dim);
+        StoreRow({k.row_as<float>(t) + head * head_dim, size}, pages.k.dtype, pages.k.row(row));
+        StoreRow({v.row_as<float>(t) + head * head_dim, size}, pages.v.dtype, pages.v.row(row));
       }
     }
   }

@@ -65,6 +65,10 @@ TEST(MemoryPlan, CountsPagesAndScratch) {
   const MemoryPlan plan = PlanMemory(1000, model.config, *extent, options);
   const ModelConfig& c = model.config;
   EXPECT_EQ(plan.kv, 2 * 2 * c.layers * 3 * 32 * c.kv_heads * c.head_dim);
+  options.kv_dtype = DType::kQ8_0;
+  EXPECT_EQ(PlanMemory(1000, c, *extent, options).kv,
+            2 * c.layers * 3 * 32 * c.kv_heads * c.head_dim / 32 * 34);
+  options.kv_dtype = DType::kF16;
   const StepScratch scratch = ScratchOf(c, *extent, options.limits);
   EXPECT_EQ(scratch.hidden, (Shape{16, c.hidden}));
   EXPECT_EQ(scratch.shard_logits, (Shape{kHeadRows, c.vocabulary}));

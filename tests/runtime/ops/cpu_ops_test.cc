@@ -3,12 +3,15 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/ops/decode_row.h"
 #include "runtime/ops/ops.h"
 #include "tests/runtime/ops/samples.h"
 
@@ -92,6 +95,31 @@ TEST(CpuOps, AllocatesNothingOnceWarm) {
     const int64_t before = allocations.load();
     step();
     EXPECT_EQ(allocations.load() - before, 0) << backend.name;
+  }
+}
+
+// What an error made of one value must not look like a result.
+TEST(CpuOps, StoresABlockWithAValueThatIsNotFiniteAsNaN) {
+  constexpr int64_t kHeadDim = 64;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<Backend> backends = AllCpuBackends();
+  backends.push_back({"reference", MakeReferenceOps()});
+  for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    Sampler sampler(1);
+    std::vector<float> row = sampler.Values(kHeadDim);
+    row[37] = bad;
+    const int64_t lengths[] = {1};
+    for (const Backend& backend : backends) {
+      PagedSequences paged = MakePages({DType::kQ8_0, 1, 16, kHeadDim}, lengths, sampler);
+      const std::vector<int32_t> zero = {0};
+      backend.ops->StoreKv(Matrix(row, 1, kHeadDim), Matrix(row, 1, kHeadDim),
+                           {zero, zero, paged.page_offsets, paged.pages}, paged.View());
+      std::vector<float> stored(kHeadDim);
+      DecodeRow(DType::kQ8_0, paged.k.view().data, {0, kHeadDim}, stored);
+      for (size_t i = 0; i < stored.size(); ++i) {
+        EXPECT_EQ(std::isnan(stored[i]), i >= 32) << backend.name << " " << i;
+      }
+    }
   }
 }
 

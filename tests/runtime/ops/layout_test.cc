@@ -151,7 +151,7 @@ std::vector<float> RunSequence(Ops& ops, const AttentionRun& run) {
 
 TEST(Attention, NeitherTheCutOfAPromptNorThePageSizeChangesABit) {
   for (const Backend& backend : ReferenceAndCpu()) {
-    for (const DType dtype : {DType::kF32, DType::kF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
       for (const int64_t span : {0, 40}) {
         const AttentionRun whole{101, 101, 16, dtype, span};
         const std::vector<float> expected = RunSequence(*backend.ops, whole);

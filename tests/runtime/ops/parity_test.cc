@@ -254,7 +254,7 @@ std::vector<AttentionCase> AttentionCases() {
   const std::vector<Range> decode = {{0, 1}, {31, 32}, {32, 33}, {99, 100}};
   const std::vector<Range> mixed = {{0, 40}, {50, 51}, {7, 24}};
   std::vector<AttentionCase> cases;
-  for (const DType dtype : {DType::kF32, DType::kF16}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
     for (const int64_t page_tokens : {16, 32, 64}) {
       const PageShape three{dtype, 3, page_tokens, 64};
       const AttentionShape heads9{9, 3, 3, 0, 0, 64, 0.125f, 0};
@@ -265,6 +265,9 @@ std::vector<AttentionCase> AttentionCases() {
       cases.push_back({"span 24", three, chunked, mixed});
       cases.push_back({"chunk 24", three, chunked, {{24, 40}, {50, 51}, {7, 24}}, 24});
     }
+    cases.push_back({"no rows", {dtype, 1, 16, 32}, {1, 1, 1, 0, 0, 32, 1.0f, 0}, {}});
+    cases.push_back({"wide", {dtype, 1, 32, 160}, {1, 1, 1, 0, 0, 160, 0.1f, 0}, {{60, 70}}});
+    if (IsBlockType(dtype)) continue;  // heads of whole blocks only
     // Query heads 2 to 6 of 9 over KV heads 0 to 2: groups of 1, 3 and 1.
     cases.push_back({"uneven groups", {dtype, 3, 16, 16}, {5, 3, 3, 2, 0, 16, 0.25f, 0}, mixed});
     // Query heads 5 to 8 of 9 on a rank that holds KV heads 1 and 2.
@@ -272,7 +275,6 @@ std::vector<AttentionCase> AttentionCases() {
     cases.push_back({"odd head_dim", {dtype, 2, 16, 20}, {4, 2, 2, 0, 0, 20, 0.2f, 0}, mixed});
     cases.push_back({"wide", {dtype, 1, 32, 144}, {1, 1, 1, 0, 0, 144, 0.1f, 0}, {{60, 70}}});
     cases.push_back({"span 32", {dtype, 1, 16, 16}, {1, 1, 1, 0, 0, 16, 1.0f, 32}, {{60, 70}}});
-    cases.push_back({"no rows", {dtype, 1, 16, 16}, {1, 1, 1, 0, 0, 16, 1.0f, 0}, {}});
   }
   return cases;
 }

@@ -134,5 +134,28 @@ TEST(F8E4M3, FollowsItsDefinition) {
   EXPECT_EQ(F8E4M3ToFloat(0x7E), 448.0f);
 }
 
+TEST(Q8, RoundsToWithinHalfAStepOfTheLargestValue) {
+  std::mt19937 random(7);
+  for (int exponent = -12; exponent <= 22; ++exponent) {
+    const float largest = std::ldexp(std::uniform_real_distribution<float>(1, 2)(random), exponent);
+    const Q8Scale scale = ScaleOfQ8(largest);
+    const float d = HalfToFloat(scale.half);
+    // The half is within 2^-11 of largest / 127, or its subnormal step.
+    EXPECT_NEAR(d * 127, largest, std::max(largest * 0x1p-11f, 127 * 0x1p-25f)) << largest;
+    EXPECT_FLOAT_EQ(scale.inverse * d, 1.0f);
+  }
+}
+
+TEST(Q8, HandlesTheEnds) {
+  EXPECT_EQ(ScaleOfQ8(0).half, 0);
+  EXPECT_EQ(ScaleOfQ8(0).inverse, 0);
+  EXPECT_EQ(ScaleOfQ8(1e-41f).half, 0);
+  EXPECT_EQ(HalfToFloat(ScaleOfQ8(3e38f).half), 65504.0f);
+  for (const float bad : {kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    EXPECT_TRUE(std::isnan(HalfToFloat(ScaleOfQ8(bad).half)));
+    EXPECT_EQ(ScaleOfQ8(bad).inverse, 0);
+  }
+}
+
 }  // namespace
 }  // namespace trireme
