@@ -9,6 +9,14 @@ namespace {
 
 bool HasEarlierTurn(const Sequence* sequence, uint64_t turn) { return sequence->turn < turn; }
 
+absl::Status WhyNothingIsDrawn(const SampledToken& token) {
+  if (token.all_banned) {
+    return absl::InvalidArgumentError(
+        "logit_bias, and the grammar or min_tokens if any, leave no token to draw");
+  }
+  return absl::InternalError("the model produced NaN or infinite logits");
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
@@ -298,8 +306,7 @@ std::vector<TokenEvent> Scheduler::Complete(const StepResult& result) {
     const int64_t prompt_index = expected[i].prompt_index;
     if (prompt_index < 0 && sequence->confirmed != expected[i].draft) continue;
     if (!token.finite) {
-      events.push_back(End(*sequence, FinishReason::kError,
-                           absl::InternalError("the model produced NaN or infinite logits")));
+      events.push_back(End(*sequence, FinishReason::kError, WhyNothingIsDrawn(token)));
     } else if (prompt_index >= 0) {
       events.push_back(TakeScore(*sequence, prompt_index, token));
     } else {

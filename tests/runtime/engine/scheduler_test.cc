@@ -104,7 +104,20 @@ TEST(Scheduler, EndsOnlyTheRequestWhoseLogitsAreNotFinite) {
   const auto events = scheduler.Complete(result);
   ASSERT_EQ(events.size(), 2U);
   EXPECT_EQ(events[0].finish, FinishReason::kError);
+  EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kInternal, testing::_));
   EXPECT_EQ(events[1].finish, FinishReason::kNone);
+}
+
+TEST(Scheduler, ARequestThatBansEveryTokenIsToBlameItself) {
+  Scheduler scheduler(kLimits);
+  scheduler.Add(MakeRequest(1, 2, 2), 0);
+  StepResult result = Answer(*scheduler.Next());
+  result.samples[0].finite = false;
+  result.samples[0].all_banned = true;
+  const auto events = scheduler.Complete(result);
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_THAT(events[0].error,
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("logit_bias")));
 }
 
 TEST(Scheduler, DealsDecodingSequencesToAsManyPlansAsFitInFlight) {
