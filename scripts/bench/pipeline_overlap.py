@@ -34,7 +34,8 @@ def generate(options, prompts, max_tokens, in_flight):
                "--max-tokens", str(max_tokens), "--ignore-eos", "--output", "json", "--max-in-flight", str(in_flight)]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=200)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment,
+                          timeout=200)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return time.monotonic() - began, [json.loads(line)["tokens"] for line in done.stdout.splitlines()]

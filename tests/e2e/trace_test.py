@@ -14,7 +14,7 @@ import trireme_process as trireme  # noqa: E402
 class TraceTest(serving.ServingTest):
     @classmethod
     def make_shards(cls, folder):
-        return trireme.shard(trireme.smollm2(), folder / "shards", pp=2)
+        return trireme.shard(trireme.smollm2(), folder / "shards", tp=1, pp=2)
 
     def dump(self, *arguments):
         return trireme.run(trireme.program, "status", "--server", self.address, "--dump", *arguments)
