@@ -53,6 +53,10 @@ class Tokenizer {
   static constexpr size_t kMaxTextBytes = size_t{64} << 20;
 };
 
+// By id, the bytes that a token adds to a text: "" for special tokens. What grammars need of a
+// vocabulary (GrammarVocabulary::token_bytes).
+std::vector<std::string> ContentBytes(const Tokenizer& tokenizer);
+
 // path: a checkpoint or shard directory, a GGUF file, or a tokenizer.json or tokenizer.model
 // itself. In a directory the first of tokenizer.json, tokenizer.model, metadata.gguf (what a shard
 // directory keeps of a GGUF) and a single

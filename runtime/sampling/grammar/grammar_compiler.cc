@@ -37,9 +37,9 @@ absl::StatusOr<std::string> ChoicesToEbnf(const std::vector<std::string>& choice
     bytes += choices[i].size();
     literals.push_back(EbnfLiteral(choices[i]));
   }
-  if (bytes > static_cast<size_t>(kMaxGrammarStates)) {
+  if (bytes > static_cast<size_t>(kMaxGrammarCost)) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "choices must have at most %d bytes together; got %d", kMaxGrammarStates, bytes));
+        "choices must have at most %d bytes together; got %d", kMaxGrammarCost, bytes));
   }
   return absl::StrFormat("root ::= %s\n", absl::StrJoin(literals, " | "));
 }

@@ -27,7 +27,7 @@ namespace xgrammar {
 
 // Where it warns, not what it says: that may quote a client's grammar or text.
 void LogMessageImpl(const std::string& file, int line, int /*level*/, const std::string&) {
-  trireme::LogWarning("xgrammar warned", {{"file", file}, {"line", line}});
+  trireme::LogDebug("xgrammar warned", {{"file", file}, {"line", line}});
 }
 
 }  // namespace xgrammar
@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<GrammarEngine>> GrammarEngine::Create(GrammarVoca
   const bool made = Caught(reason, [&] {
     const xgrammar::TokenizerInfo tokens(vocabulary.token_bytes, xgrammar::VocabType::RAW,
                                          vocabulary.vocab_size, vocabulary.stop_tokens);
-    engine.reset(new GrammarEngine(std::make_unique<Impl>(
+    engine = std::unique_ptr<GrammarEngine>(new GrammarEngine(std::make_unique<Impl>(
         Impl{std::move(vocabulary.stop_tokens), vocabulary.vocab_size,
              xgrammar::GrammarCompiler(tokens, std::max(threads, 1), /*cache_enabled=*/false)})));
   });

@@ -24,7 +24,7 @@ class GrammarEngine {
   ~GrammarEngine();
 
   // ebnf: rules `name ::= expression`, one a line; "root" is where a text begins. The caller has
-  // bounded what it unrolls to (kMaxGrammarStates). INTERNAL where the library refuses it.
+  // bounded what it unrolls to (kMaxGrammarCost). INTERNAL where the library refuses it.
   absl::StatusOr<std::unique_ptr<const CompiledGrammar>> Compile(const std::string& ebnf) const;
 
  private:

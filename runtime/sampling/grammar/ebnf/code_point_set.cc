@@ -16,12 +16,20 @@ bool IsPlain(uint32_t code_point) {
          (code_point >= '0' && code_point <= '9') || code_point == '_' || code_point == ' ';
 }
 
-}  // namespace
-
+// ASCII only, so that the text can stand anywhere: "\\u00e9".
 std::string EbnfCharacter(uint32_t code_point) {
   if (IsPlain(code_point)) return std::string(1, static_cast<char>(code_point));
   return code_point <= 0xFFFF ? absl::StrFormat("\\u%04x", code_point)
                               : absl::StrFormat("\\U%08x", code_point);
+}
+
+}  // namespace
+
+std::string RegexCharacter(uint32_t code_point) {
+  if (IsPlain(code_point)) return std::string(1, static_cast<char>(code_point));
+  if (code_point < 0x20 || code_point == 0x7F) return absl::StrFormat("\\x%02x", code_point);
+  if (code_point < 0x80) return {'\\', static_cast<char>(code_point)};
+  return absl::StrFormat("\\u{%x}", code_point);
 }
 
 std::string EbnfLiteral(std::string_view text) {
@@ -93,12 +101,20 @@ int64_t CodePointSet::Single() const {
   return ranges_[0].first;
 }
 
-std::string CodePointSet::EbnfClass() const {
+int64_t CodePointSet::Cost() const {
+  int64_t ascii = 0;
+  for (const auto& [first, last] : ranges_) {
+    if (first < 0x80) ascii += std::min<int64_t>(last, 0x7F) - first + 1;
+  }
+  return ascii + (ranges_.empty() || ranges_.back().second < 0x80 ? 0 : 10);
+}
+
+std::string CodePointSet::RegexClass() const {
   TRI_CHECK(!ranges_.empty());
   std::string text = "[";
   for (const auto& [first, last] : ranges_) {
-    text += EbnfCharacter(first);
-    if (last > first) text += "-" + EbnfCharacter(last);
+    text += RegexCharacter(first);
+    if (last > first) text += "-" + RegexCharacter(last);
   }
   return text + "]";
 }

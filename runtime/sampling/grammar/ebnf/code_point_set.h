@@ -29,8 +29,12 @@ class CodePointSet {
   // The one member, or -1 when there are none or several.
   int64_t Single() const;
 
-  // "[a-z\u00e9]"; the set must not be empty.
-  std::string EbnfClass() const;
+  // About what a state that takes these characters costs to compile: the more of them, the more of
+  // the vocabulary is walked. 1 for a digit's sake, about 100 for any character.
+  int64_t Cost() const;
+
+  // "[a-zé]" in a regular expression; the set must not be empty.
+  std::string RegexClass() const;
 
  private:
   void Normalize();
@@ -38,8 +42,8 @@ class CodePointSet {
   std::vector<std::pair<uint32_t, uint32_t>> ranges_;
 };
 
-// A character as it stands inside an EBNF string or class.
-std::string EbnfCharacter(uint32_t code_point);
+// A character as it stands in a regular expression, in a class or outside.
+std::string RegexCharacter(uint32_t code_point);
 
 // `text` (valid UTF-8) as an EBNF string literal.
 std::string EbnfLiteral(std::string_view text);

@@ -31,10 +31,10 @@ constexpr Format kFormats[] = {
      "^(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}"
      "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$"},
     {"email",
-     "^[A-Za-z0-9_%+-]{1,16}(?:\\.[A-Za-z0-9_%+-]{1,16}){0,3}@"
-     "(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\\.){1,3}[a-z]{2,8}$"},
+     "^[A-Za-z0-9_%+-]{1,12}(?:\\.[A-Za-z0-9_%+-]{1,12}){0,3}@"
+     "(?:[a-z0-9](?:[a-z0-9-]{0,12}[a-z0-9])?\\.){1,3}[a-z]{2,8}$"},
     {"hostname",
-     "^(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\\.){0,3}[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$"},
+     "^(?:[a-z0-9](?:[a-z0-9-]{0,12}[a-z0-9])?\\.){0,3}[a-z](?:[a-z0-9-]{0,12}[a-z0-9])?$"},
 };
 #undef TRIREME_DATE
 #undef TRIREME_TIME
@@ -52,12 +52,10 @@ std::string JsonRules() {
       "integer ::= natural | \"-\" natural\n"
       "number ::= integer (\"\" | \".\" digits) (\"\" | [eE] (\"\" | [+\\-]) [0-9]{1,2})\n"
       // Everything but quotes, backslashes, control characters and surrogates.
-      "raw_character ::= [ !#-\\[\\]-\\ud7ff\\ue000-\\U0010ffff]\n"
       "hex ::= [0-9a-fA-F]\n"
       "escape ::= \"\\\\\" ([\"\\\\/bfnrt] | \"u\" unicode)\n"
       "unicode ::= [0-9abcefABCEF] hex hex hex | [dD] [0-7] hex hex"
-      " | [dD] [89abAB] hex hex \"\\\\u\" [dD] [c-fC-F] hex hex\n"
-      "character ::= [ !#-\\[\\]-\\ud7ff\\ue000-\\U0010ffff] | escape\n";
+      " | [dD] [89abAB] hex hex \"\\\\u\" [dD] [c-fC-F] hex hex\n";
   absl::StrAppendFormat(&rules, "string ::= \"\\\"\" string_rest\n");
   absl::StrAppendFormat(
       &rules,

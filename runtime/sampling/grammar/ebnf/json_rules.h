@@ -11,7 +11,7 @@ namespace trireme {
 // Bounded, so that a model cannot go on with spaces for ever.
 inline constexpr std::string_view kJsonSpace = "(\"\" | \" \" | \"\\n\" [ \\t]{0,32})";
 
-// The rules any_value, any_object, any_array, string, character (one inside a string), integer,
+// The rules any_value, any_object, any_array, string, integer,
 // number, boolean, null, one a line. Escapes of surrogates come in pairs only; numbers have at most
 // 15 digits before the point, 15 behind, and two in the exponent, so that each can be read as a
 // double.

@@ -86,27 +86,47 @@ const CodePointSet& RawInJson() {
   return set;
 }
 
+// What JSON writes as \uXXXX beside the short escapes: any character but surrogates, and those in
+// pairs.
+constexpr std::string_view kLongEscape =
+    "u(?:[0-9abcefABCEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}|"
+    "[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2})";
+
+// The library's own regular expressions become one automaton, so that its token masks are known
+// when the grammar is compiled; nested rules would be followed anew for each mask.
+std::string Ebnf(std::string_view regex) {
+  return absl::StrFormat("Regex(%s)", EbnfLiteral(regex));
+}
+
+// The library's automata for repetitions and alternatives share their first and last states with
+// what stands beside them: `(?:ab+)?` would also match "b". An empty group at either end keeps them
+// apart (compared with Python's re on all texts of two letters up to six long).
+std::string Apart(std::string_view regex) { return absl::StrFormat("(?:(?:)%s(?:))", regex); }
+std::string Repeated(std::string_view regex, std::string_view count) {
+  return Apart(Apart(regex) + std::string(count));
+}
+
 // One character of the set, as it stands in the text or inside a JSON string. Control characters
 // that JSON writes as \u00XX are generated only where the expression names just that one.
 std::string OneOf(const CodePointSet& set, RegexUse use) {
-  if (use == RegexUse::kWholeText) return set.EbnfClass();
+  if (use == RegexUse::kWholeText) return set.RegexClass();
   std::string alternatives;
   const auto add = [&alternatives](const std::string& text) {
-    alternatives += (alternatives.empty() ? "" : " | ") + text;
+    alternatives += (alternatives.empty() ? "" : "|") + text;
   };
   const CodePointSet raw = set.Intersection(RawInJson());
-  if (!raw.empty()) add(raw.EbnfClass());
+  if (!raw.empty()) add(raw.RegexClass());
   std::vector<std::pair<uint32_t, uint32_t>> escaped;
   for (const char c : {'"', '\\', '\b', '\f', '\n', '\r', '\t'}) {
     if (!set.Contains(static_cast<uint32_t>(c))) continue;
     const auto letter = static_cast<uint32_t>(*ShortEscape(static_cast<uint32_t>(c)));
     escaped.emplace_back(letter, letter);
   }
-  if (!escaped.empty()) add("\"\\\\\" " + CodePointSet(std::move(escaped)).EbnfClass());
+  if (!escaped.empty()) add("\\\\" + CodePointSet(std::move(escaped)).RegexClass());
   if (alternatives.empty() && set.Single() >= 0) {
-    add(EbnfLiteral(absl::StrFormat("\\u%04x", set.Single())));
+    add(absl::StrFormat("\\\\u%04x", set.Single()));
   }
-  return alternatives.empty() ? "" : "(" + alternatives + ")";
+  return alternatives.empty() ? "" : "(?:" + alternatives + ")";
 }
 
 // Reads by recursive descent, and writes the grammar as it goes.
@@ -119,14 +139,14 @@ class RegexReader {
     const bool from_start = Take('^');
     TRI_ASSIGN_OR_RETURN(RegexExpression whole, Alternatives(0));
     if (at_ < regex_.size()) return Error("a ')' without its '('");
-    if (use_ == RegexUse::kWholeText) return whole;
+    const std::string regex = "(?:" + whole.ebnf + ")";
+    if (use_ == RegexUse::kWholeText) return RegexExpression{Ebnf(regex), whole.cost};
     // A pattern may match anywhere in the string unless it is tied to an end.
-    const std::string any = OneOf(CodePointSet().Complement(), use_) + "*";
-    std::string text;
-    if (!from_start) text += any + " ";
-    text += "(" + whole.ebnf + ")";
-    if (!to_end_) text += " " + any;
-    return RegexExpression{text, whole.states + 2};
+    const CodePointSet all = CodePointSet().Complement();
+    const std::string any = Repeated(OneOf(all, use_), "*");
+    return RegexExpression{
+        Ebnf("\"" + (from_start ? "" : any) + regex + (to_end_ ? "" : any) + "\""),
+        whole.cost + 2 * all.Cost()};
   }
 
  private:
@@ -147,10 +167,12 @@ class RegexReader {
       return Error(absl::StrFormat("groups nest deeper than %d", kMaxRegexDepth));
     }
     RegexExpression all;
+    bool several = false;
     do {
       TRI_ASSIGN_OR_RETURN(const RegexExpression one, Sequence(depth));
-      all.ebnf += (all.ebnf.empty() ? "" : " | ") + one.ebnf;
-      all.states += one.states;
+      several = several || (More() && regex_[at_] == '|');
+      all.ebnf += (all.ebnf.empty() ? "" : "|") + (several ? Apart(one.ebnf) : one.ebnf);
+      all.cost += one.cost;
     } while (Take('|'));
     return all;
   }
@@ -165,10 +187,9 @@ class RegexReader {
       }
       TRI_ASSIGN_OR_RETURN(RegexExpression atom, Atom(depth));
       TRI_RETURN_IF_ERROR(Quantify(atom));
-      sequence.ebnf += (sequence.ebnf.empty() ? "" : " ") + atom.ebnf;
-      sequence.states += atom.states;
+      sequence.ebnf += atom.ebnf;
+      sequence.cost += atom.cost;
     }
-    if (sequence.ebnf.empty()) sequence.ebnf = "\"\"";
     return sequence;
   }
 
@@ -206,7 +227,7 @@ class RegexReader {
   absl::StatusOr<RegexExpression> Character(const ClassMeaning& meaning) {
     const std::string text = meaning.narrow.empty() ? "" : OneOf(meaning.narrow, use_);
     if (text.empty()) return Error("nothing can match before this");
-    return RegexExpression{text, 1};
+    return RegexExpression{text, meaning.narrow.Cost()};
   }
 
   absl::StatusOr<RegexExpression> Group(int depth) {
@@ -224,7 +245,7 @@ class RegexReader {
     }
     TRI_ASSIGN_OR_RETURN(RegexExpression inner, Alternatives(depth + 1));
     if (to_end_ || !Take(')')) return Error("a '(' without its ')'");
-    inner.ebnf = "(" + inner.ebnf + ")";
+    inner.ebnf = "(?:" + inner.ebnf + ")";
     return inner;
   }
 
@@ -335,25 +356,25 @@ class RegexReader {
     if (!More()) return absl::OkStatus();
     int64_t copies = 1;
     if (Take('*') || Take('?')) {
-      atom.ebnf += regex_[at_ - 1];
+      atom.ebnf = Repeated(atom.ebnf, regex_.substr(at_ - 1, 1));
     } else if (Take('+')) {
-      atom.ebnf += "+";
+      atom.ebnf = Repeated(atom.ebnf, "+");
       copies = 2;
     } else if (Take('{')) {
       const std::optional<int64_t> low = Number();
       if (!low) return Error("a '{' without its count; write a plain '{' as '\\{'");
       std::optional<int64_t> high = low;
       if (Take(',')) high = Number();
-      if (!Take('}') || *low > kMaxRegexRepeats || high.value_or(0) > kMaxRegexRepeats) {
+      if (!Take('}') || *low > kMaxRepeats || high.value_or(0) > kMaxRepeats) {
         return Error(
-            absl::StrFormat("a count must be {n}, {n,} or {n,m}, at most %d", kMaxRegexRepeats));
+            absl::StrFormat("a count must be {n}, {n,} or {n,m}, at most %d", kMaxRepeats));
       }
       if (high && *high < *low) return Error("a count whose end is before its start");
       if (high == 0) {
-        atom = RegexExpression{"\"\"", 0};
+        atom = RegexExpression{"(?:)", 0};
       } else {
-        atom.ebnf +=
-            high ? absl::StrFormat("{%d,%d}", *low, *high) : absl::StrFormat("{%d,}", *low);
+        atom.ebnf = Repeated(atom.ebnf, high ? absl::StrFormat("{%d,%d}", *low, *high)
+                                             : absl::StrFormat("{%d,}", *low));
         copies = high ? *high : *low + 1;
       }
     } else {
@@ -364,14 +385,14 @@ class RegexReader {
         (regex_[at_] == '*' || regex_[at_] == '+' || regex_[at_] == '?' || regex_[at_] == '{')) {
       return Error("a repetition of a repetition; group it");
     }
-    atom.ebnf = "(" + atom.ebnf + ")";
-    atom.states *= copies;
-    if (atom.states > kMaxGrammarStates) return TooLarge();
+    atom.cost *= copies;
+    if (atom.cost > kMaxGrammarCost) return TooLarge();
     return absl::OkStatus();
   }
 
   absl::Status TooLarge() const {
-    return Error(absl::StrFormat("it unrolls to more than %d characters", kMaxGrammarStates));
+    return Error(
+        absl::StrFormat("it is too large: it costs more than %d to compile", kMaxGrammarCost));
   }
 
   const std::string_view regex_;
@@ -384,12 +405,21 @@ class RegexReader {
 
 absl::StatusOr<RegexExpression> RegexToEbnf(std::string_view regex, RegexUse use) {
   TRI_ASSIGN_OR_RETURN(RegexExpression expression, RegexReader(regex, use).Read());
-  if (expression.states > kMaxGrammarStates) {
+  if (expression.cost > kMaxGrammarCost) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("regular expression \"%s\" unrolls to more than %d characters",
-                        Printable(regex), kMaxGrammarStates));
+        absl::StrFormat("regular expression \"%s\" is too large: it costs more than %d to compile",
+                        Printable(regex), kMaxGrammarCost));
   }
   return expression;
+}
+
+RegexExpression JsonTextEbnf(int64_t least, std::optional<int64_t> most) {
+  const std::string counts =
+      most ? absl::StrFormat("{%d,%d}", least, *most) : absl::StrFormat("{%d,}", least);
+  const std::string character = absl::StrFormat("(?:%s|\\\\(?:[\\\"\\\\\\/bfnrt]|%s))",
+                                                RawInJson().RegexClass(), kLongEscape);
+  return {Ebnf("\"" + Repeated(character, counts) + "\""),
+          RawInJson().Cost() * std::max(least + 1, most.value_or(0))};
 }
 
 }  // namespace trireme

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
 #include <map>
 #include <optional>
@@ -20,19 +19,13 @@
 #include "runtime/sampling/grammar/ebnf/json_rules.h"
 #include "runtime/sampling/grammar/ebnf/number_range.h"
 #include "runtime/sampling/grammar/ebnf/regex_grammar.h"
+#include "runtime/sampling/grammar/ebnf/schema_keywords.h"
 #include "runtime/sampling/grammar/ebnf/schema_shape.h"
 
 namespace trireme {
 namespace {
 
-// Say nothing about which values are valid.
-constexpr std::string_view kAnnotations[] = {
-    "title",       "description",     "default",         "examples", "deprecated",
-    "readOnly",    "writeOnly",       "$schema",         "$comment", "$defs",
-    "definitions", "contentEncoding", "contentMediaType"};
-
-constexpr int64_t kMaxStringLength = 10000;
-constexpr int64_t kMaxItems = 10000;
+constexpr int64_t kMaxItems = 128;
 
 class SchemaWriter {
  public:
@@ -58,65 +51,33 @@ class SchemaWriter {
   }
 
  private:
-  static absl::Status Error(std::string_view pointer, std::string_view what) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "JSON Schema at \"%s\": %s", Printable(absl::StrFormat("#%s", pointer)), what));
-  }
-
-  static std::string Below(std::string_view pointer, std::string_view name) {
-    std::string below(pointer);
-    below += '/';
-    for (const char c : name) below += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-    return below;
-  }
-
-  static const SchemaJson* Member(const SchemaJson& schema, const char* key) {
-    const auto found = schema.find(key);
-    return found == schema.end() ? nullptr : &*found;
-  }
-
-  // Refuses every keyword that is neither an annotation nor in `known`.
-  static absl::Status OnlyKeywords(const SchemaJson& schema, std::string_view pointer,
-                                   std::initializer_list<std::string_view> known) {
-    for (const auto& [key, value] : schema.items()) {
-      const bool harmless = std::find(std::begin(kAnnotations), std::end(kAnnotations), key) !=
-                                std::end(kAnnotations) ||
-                            (key == "$id" && pointer.empty());
-      if (harmless || std::find(known.begin(), known.end(), key) != known.end()) continue;
-      return Error(Below(pointer, key),
-                   absl::StrFormat("the keyword \"%s\" is not supported here; it would not be "
-                                   "enforced",
-                                   Printable(key)));
-    }
-    return absl::OkStatus();
-  }
-
   std::string AddRule(std::string_view kind, std::string body) {
     std::string name = absl::StrFormat("%s_%d", kind, rules_.size());
     rules_.emplace_back(name, std::move(body));
     return name;
   }
 
-  absl::Status Count(std::string_view pointer, int64_t states) {
-    states_ += states;
-    if (states_ <= kMaxGrammarStates) return absl::OkStatus();
-    return Error(pointer, absl::StrFormat("the schema is too large: it unrolls to more than %d "
-                                          "characters",
-                                          kMaxGrammarStates));
+  absl::Status Count(std::string_view pointer, int64_t cost) {
+    cost_ += cost;
+    if (cost_ <= kMaxGrammarCost) return absl::OkStatus();
+    return SchemaError(pointer, absl::StrFormat("the schema is too large: it costs more than %d to "
+                                                "compile",
+                                                kMaxGrammarCost));
   }
 
   absl::StatusOr<std::string> Value(const SchemaJson& schema, std::string_view pointer, int depth) {
     if (++nodes_ > kMaxSchemaNodes) {
-      return Error(pointer, absl::StrFormat("more than %d schemas in it", kMaxSchemaNodes));
+      return SchemaError(pointer, absl::StrFormat("more than %d schemas in it", kMaxSchemaNodes));
     }
     if (depth > kMaxSchemaDepth) {
-      return Error(pointer, absl::StrFormat("nests deeper than %d", kMaxSchemaDepth));
+      return SchemaError(pointer, absl::StrFormat("nests deeper than %d", kMaxSchemaDepth));
     }
     if (schema.is_boolean()) {
-      if (!schema.get<bool>()) return Error(pointer, "nothing meets the schema false");
+      if (!schema.get<bool>()) return SchemaError(pointer, "nothing meets the schema false");
       return std::string("any_value");
     }
-    if (!schema.is_object()) return Error(pointer, "a schema must be an object, true or false");
+    if (!schema.is_object())
+      return SchemaError(pointer, "a schema must be an object, true or false");
     if (Member(schema, "$ref")) return Reference(schema, pointer);
     if (Member(schema, "const") || Member(schema, "enum")) return Constant(schema, pointer);
     for (const char* keyword : {"anyOf", "oneOf", "allOf"}) {
@@ -128,10 +89,10 @@ class SchemaWriter {
   absl::StatusOr<std::string> Reference(const SchemaJson& schema, std::string_view pointer) {
     TRI_RETURN_IF_ERROR(OnlyKeywords(schema, pointer, {"$ref"}));
     const SchemaJson& reference = *Member(schema, "$ref");
-    if (!reference.is_string()) return Error(Below(pointer, "$ref"), "it must be a string");
+    if (!reference.is_string()) return SchemaError(Below(pointer, "$ref"), "it must be a string");
     const auto& name = reference.get_ref<const std::string&>();
     if (const auto target = ResolveReference(root_, name); !target.ok()) {
-      return Error(pointer, std::string(target.status().message()));
+      return SchemaError(pointer, std::string(target.status().message()));
     }
     auto [entry, is_first] = reference_rules_.try_emplace(name);
     if (is_first) {
@@ -147,7 +108,7 @@ class SchemaWriter {
     const char* keyword = single ? "const" : "enum";
     TRI_RETURN_IF_ERROR(OnlyKeywords(schema, pointer, {keyword, "type"}));
     if (!single && (!list->is_array() || list->empty())) {
-      return Error(Below(pointer, "enum"), "it must be a list of at least one value");
+      return SchemaError(Below(pointer, "enum"), "it must be a list of at least one value");
     }
     const SchemaJson values = single ? SchemaJson::array({*single}) : *list;
     TRI_ASSIGN_OR_RETURN(const std::vector<std::string> types, Types(schema, pointer));
@@ -159,7 +120,7 @@ class SchemaWriter {
                         });
       if (fits) texts.insert(value.dump());
     }
-    if (texts.empty()) return Error(pointer, "no value of it has the type that it asks for");
+    if (texts.empty()) return SchemaError(pointer, "no value of it has the type that it asks for");
     std::vector<std::string> literals;
     for (const std::string& text : texts) {
       TRI_RETURN_IF_ERROR(Count(pointer, static_cast<int64_t>(text.size())));
@@ -174,19 +135,20 @@ class SchemaWriter {
     const SchemaJson& list = *Member(schema, keyword);
     const std::string place = Below(pointer, keyword);
     if (!list.is_array() || list.empty()) {
-      return Error(place, "it must be a list of at least one schema");
+      return SchemaError(place, "it must be a list of at least one schema");
     }
     if (std::string_view(keyword) == "allOf" && list.size() > 1) {
-      return Error(place, "allOf of several schemas is not supported; write them as one");
+      return SchemaError(place, "allOf of several schemas is not supported; write them as one");
     }
     if (std::string_view(keyword) == "oneOf") {
       for (size_t i = 0; i < list.size(); ++i) {
         for (size_t k = i + 1; k < list.size(); ++k) {
           if (Disjoint(root_, list[i], list[k])) continue;
-          return Error(place, absl::StrFormat("alternatives %d and %d must exclude each other by "
-                                              "type, or by the constants of a property that both "
-                                              "require; else use anyOf",
-                                              i, k));
+          return SchemaError(place,
+                             absl::StrFormat("alternatives %d and %d must exclude each other by "
+                                             "type, or by the constants of a property that both "
+                                             "require; else use anyOf",
+                                             i, k));
         }
       }
     }
@@ -197,50 +159,6 @@ class SchemaWriter {
       alternatives.push_back(one);
     }
     return AddRule("one_of", absl::StrJoin(alternatives, " | "));
-  }
-
-  // The types that "type" names; none where it is absent.
-  static absl::StatusOr<std::vector<std::string>> Types(const SchemaJson& schema,
-                                                        std::string_view pointer) {
-    std::vector<std::string> types;
-    const SchemaJson* named = Member(schema, "type");
-    if (named == nullptr) return types;
-    const SchemaJson list = named->is_array() ? *named : SchemaJson::array({*named});
-    for (const SchemaJson& type : list) {
-      static constexpr std::string_view kKnown[] = {"object", "array",   "string", "integer",
-                                                    "number", "boolean", "null"};
-      if (!type.is_string() || std::find(std::begin(kKnown), std::end(kKnown),
-                                         type.get_ref<const std::string&>()) == std::end(kKnown)) {
-        return Error(Below(pointer, "type"),
-                     "it must be object, array, string, integer, number, boolean or null, or a "
-                     "list of them");
-      }
-      types.push_back(type.get<std::string>());
-    }
-    if (types.empty()) return Error(Below(pointer, "type"), "it must not be an empty list");
-    return types;
-  }
-
-  static absl::Status TypedKeywords(const SchemaJson& schema, std::string_view pointer,
-                                    const std::vector<std::string>& types) {
-    SchemaJson rest = schema;
-    rest.erase("type");
-    for (const std::string& type : types) {
-      for (const char* keyword : KeywordsOf(type)) rest.erase(keyword);
-    }
-    return OnlyKeywords(rest, pointer, {});
-  }
-
-  static std::vector<const char*> KeywordsOf(std::string_view type) {
-    if (type == "object") {
-      return {"properties", "required", "additionalProperties", "minProperties", "maxProperties"};
-    }
-    if (type == "array") return {"items", "prefixItems", "minItems", "maxItems"};
-    if (type == "string") return {"minLength", "maxLength", "pattern", "format"};
-    if (type == "integer" || type == "number") {
-      return {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"};
-    }
-    return {};
   }
 
   absl::StatusOr<std::string> Typed(const SchemaJson& schema, std::string_view pointer, int depth) {
@@ -275,88 +193,57 @@ class SchemaWriter {
     return std::string(type == "boolean" ? "boolean" : "null");
   }
 
-  // A count that a keyword gives, or nothing.
-  static absl::StatusOr<std::optional<int64_t>> CountOf(const SchemaJson& schema,
-                                                        std::string_view pointer,
-                                                        const char* keyword, int64_t most) {
-    const SchemaJson* value = Member(schema, keyword);
-    if (value == nullptr) return std::optional<int64_t>();
-    if (!value->is_number_unsigned() || value->get<uint64_t>() > static_cast<uint64_t>(most)) {
-      return Error(Below(pointer, keyword),
-                   absl::StrFormat("it must be a whole number from 0 to %d", most));
-    }
-    return std::optional<int64_t>(value->get<int64_t>());
-  }
-
   absl::StatusOr<std::string> String(const SchemaJson& schema, std::string_view pointer) {
-    TRI_ASSIGN_OR_RETURN(const auto least, CountOf(schema, pointer, "minLength", kMaxStringLength));
-    TRI_ASSIGN_OR_RETURN(const auto most, CountOf(schema, pointer, "maxLength", kMaxStringLength));
+    TRI_ASSIGN_OR_RETURN(const auto least, CountOf(schema, pointer, "minLength", kMaxRepeats));
+    TRI_ASSIGN_OR_RETURN(const auto most, CountOf(schema, pointer, "maxLength", kMaxRepeats));
     const SchemaJson* pattern = Member(schema, "pattern");
     const SchemaJson* format = Member(schema, "format");
     if ((least || most ? 1 : 0) + (pattern ? 1 : 0) + (format ? 1 : 0) > 1) {
-      return Error(pointer, "of pattern, format and lengths only one can be enforced at once");
+      return SchemaError(pointer,
+                         "of pattern, format and lengths only one can be enforced at once");
     }
     if (pattern || format) return Pattern(pattern, format, pointer);
     if (!least && !most) return std::string("string");
     if (most && *most < least.value_or(0)) {
-      return Error(pointer, "maxLength is less than minLength");
+      return SchemaError(pointer, "maxLength is less than minLength");
     }
-    TRI_RETURN_IF_ERROR(Count(pointer, std::max(least.value_or(0), most.value_or(0))));
-    if (most == 0) return std::string("\"\\\"\\\"\"");
-    const std::string counts = most ? absl::StrFormat("{%d,%d}", least.value_or(0), *most)
-                                    : absl::StrFormat("{%d,}", *least);
-    return AddRule("text", absl::StrFormat("\"\\\"\" character%s \"\\\"\"", counts));
+    if (most == 0) return EbnfLiteral("\"\"");
+    return TextRule(JsonTextEbnf(least.value_or(0), most), pointer);
+  }
+
+  // Equal strings share a rule, and so its masks.
+  absl::StatusOr<std::string> TextRule(const RegexExpression& expression,
+                                       std::string_view pointer) {
+    auto [entry, is_first] = text_rules_.try_emplace(expression.ebnf);
+    if (is_first) {
+      TRI_RETURN_IF_ERROR(Count(pointer, expression.cost));
+      entry->second = AddRule("text", expression.ebnf);
+    }
+    return entry->second;
   }
 
   absl::StatusOr<std::string> Pattern(const SchemaJson* pattern, const SchemaJson* format,
                                       std::string_view pointer) {
     const std::string place = Below(pointer, pattern ? "pattern" : "format");
     const SchemaJson& said = pattern ? *pattern : *format;
-    if (!said.is_string()) return Error(place, "it must be a string");
+    if (!said.is_string()) return SchemaError(place, "it must be a string");
     std::string regex = said.get<std::string>();
     if (format) {
       const std::optional<std::string> known = FormatPattern(regex);
       if (!known) {
-        return Error(place, absl::StrFormat("the format \"%s\" is not supported; supported are %s",
-                                            Printable(regex), FormatNames()));
+        return SchemaError(place,
+                           absl::StrFormat("the format \"%s\" is not supported; supported are %s",
+                                           Printable(regex), FormatNames()));
       }
       regex = *known;
     }
-    const auto expression = RegexToEbnf(regex, RegexUse::kInsideJsonText);
-    if (!expression.ok()) return Error(place, std::string(expression.status().message()));
-    TRI_RETURN_IF_ERROR(Count(pointer, expression->states));
-    return AddRule("pattern", absl::StrFormat("\"\\\"\" %s \"\\\"\"", expression->ebnf));
-  }
-
-  static absl::StatusOr<std::optional<double>> Bound(const SchemaJson& schema,
-                                                     std::string_view pointer,
-                                                     const char* keyword) {
-    const SchemaJson* value = Member(schema, keyword);
-    if (value == nullptr) return std::optional<double>();
-    if (!value->is_number()) return Error(Below(pointer, keyword), "it must be a number");
-    return std::optional<double>(value->get<double>());
-  }
-
-  struct Bounds {
-    std::optional<DecimalBound> low;
-    std::optional<DecimalBound> high;
-  };
-
-  static absl::StatusOr<Bounds> BoundsOf(const SchemaJson& schema, std::string_view pointer) {
-    TRI_ASSIGN_OR_RETURN(const auto minimum, Bound(schema, pointer, "minimum"));
-    TRI_ASSIGN_OR_RETURN(const auto maximum, Bound(schema, pointer, "maximum"));
-    TRI_ASSIGN_OR_RETURN(const auto above, Bound(schema, pointer, "exclusiveMinimum"));
-    TRI_ASSIGN_OR_RETURN(const auto below, Bound(schema, pointer, "exclusiveMaximum"));
-    Bounds bounds;
-    if (minimum) bounds.low = DecimalBound{*minimum, true};
-    if (maximum) bounds.high = DecimalBound{*maximum, true};
-    if (above && !(minimum && *minimum > *above)) bounds.low = DecimalBound{*above, false};
-    if (below && !(maximum && *maximum < *below)) bounds.high = DecimalBound{*below, false};
-    return bounds;
+    const auto expression = RegexToEbnf(regex, RegexUse::kJsonText);
+    if (!expression.ok()) return SchemaError(place, std::string(expression.status().message()));
+    return TextRule(*expression, pointer);
   }
 
   absl::StatusOr<std::string> Integer(const SchemaJson& schema, std::string_view pointer) {
-    TRI_ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(schema, pointer));
+    TRI_ASSIGN_OR_RETURN(const NumberBounds bounds, BoundsOf(schema, pointer));
     if (!bounds.low && !bounds.high) return std::string("integer");
     const auto whole = [](std::optional<DecimalBound> bound, bool up) -> std::optional<int64_t> {
       if (!bound) return std::nullopt;
@@ -370,14 +257,14 @@ class SchemaWriter {
   }
 
   absl::StatusOr<std::string> Number(const SchemaJson& schema, std::string_view pointer) {
-    TRI_ASSIGN_OR_RETURN(const Bounds bounds, BoundsOf(schema, pointer));
+    TRI_ASSIGN_OR_RETURN(const NumberBounds bounds, BoundsOf(schema, pointer));
     if (!bounds.low && !bounds.high) return std::string("number");
     return Range(DecimalRangeEbnf(bounds.low, bounds.high), "number_within", pointer);
   }
 
   absl::StatusOr<std::string> Range(const absl::StatusOr<std::string>& range, std::string_view name,
                                     std::string_view pointer) {
-    if (!range.ok()) return Error(pointer, std::string(range.status().message()));
+    if (!range.ok()) return SchemaError(pointer, std::string(range.status().message()));
     TRI_RETURN_IF_ERROR(Count(pointer, static_cast<int64_t>(range->size() / 8)));
     return AddRule(name, *range);
   }
@@ -386,12 +273,12 @@ class SchemaWriter {
     TRI_ASSIGN_OR_RETURN(const auto least_said, CountOf(schema, pointer, "minItems", kMaxItems));
     TRI_ASSIGN_OR_RETURN(const auto most, CountOf(schema, pointer, "maxItems", kMaxItems));
     const int64_t least = least_said.value_or(0);
-    if (most && *most < least) return Error(pointer, "maxItems is less than minItems");
+    if (most && *most < least) return SchemaError(pointer, "maxItems is less than minItems");
     const SchemaJson* rest = Member(schema, "items");
     std::vector<std::string> prefix;
     if (const SchemaJson* list = Member(schema, "prefixItems")) {
       const std::string place = Below(pointer, "prefixItems");
-      if (!list->is_array()) return Error(place, "it must be a list of schemas");
+      if (!list->is_array()) return SchemaError(place, "it must be a list of schemas");
       for (size_t i = 0; i < list->size(); ++i) {
         TRI_ASSIGN_OR_RETURN(const std::string item,
                              Value((*list)[i], Below(place, absl::StrFormat("%d", i)), depth + 1));
@@ -406,7 +293,7 @@ class SchemaWriter {
                                       : absl::StatusOr<std::string>("any_value"));
     }
     if (item.empty() && least > static_cast<int64_t>(prefix.size())) {
-      return Error(pointer, "minItems asks for more items than there are schemas for");
+      return SchemaError(pointer, "minItems asks for more items than there are schemas for");
     }
     TRI_RETURN_IF_ERROR(Count(pointer, std::max(least, most.value_or(0))));
     return AddRule("array", absl::StrFormat("\"[\" %s %s \"]\"",
@@ -452,32 +339,35 @@ class SchemaWriter {
     std::set<std::string> required;
     if (const SchemaJson* list = Member(schema, "required")) {
       const SchemaJson* named = Member(schema, "properties");
+      if (!list->is_array())
+        return SchemaError(Below(pointer, "required"), "it must be a list of names");
       for (const SchemaJson& name : *list) {
-        if (!list->is_array() || !name.is_string()) {
-          return Error(Below(pointer, "required"), "it must be a list of names");
+        if (!name.is_string()) {
+          return SchemaError(Below(pointer, "required"), "it must be a list of names");
         }
         if (!named || !named->is_object() || !named->contains(name.get<std::string>())) {
-          return Error(Below(pointer, "required"),
-                       absl::StrFormat("it names \"%s\", which properties does not",
-                                       Printable(name.get<std::string>())));
+          return SchemaError(Below(pointer, "required"),
+                             absl::StrFormat("it names \"%s\", which properties does not",
+                                             Printable(name.get<std::string>())));
         }
         required.insert(name.get<std::string>());
       }
     }
     const SchemaJson* others = Member(schema, "additionalProperties");
     if (others && !others->is_boolean() && !others->is_object()) {
-      return Error(Below(pointer, "additionalProperties"), "it must be a schema, true or false");
+      return SchemaError(Below(pointer, "additionalProperties"),
+                         "it must be a schema, true or false");
     }
     const SchemaJson* properties = Member(schema, "properties");
     if (properties && !properties->is_object()) {
-      return Error(Below(pointer, "properties"), "it must be an object");
+      return SchemaError(Below(pointer, "properties"), "it must be an object");
     }
     if (!properties || properties->empty()) return Map(schema, pointer, depth);
     const auto count = static_cast<int64_t>(properties->size());
     if (least.value_or(0) > static_cast<int64_t>(required.size()) || (most && *most < count)) {
-      return Error(pointer,
-                   "minProperties beyond the required properties and maxProperties below the "
-                   "named ones are not supported");
+      return SchemaError(pointer,
+                         "minProperties beyond the required properties and maxProperties below the "
+                         "named ones are not supported");
     }
     return Record(*properties, required, pointer, depth);
   }
@@ -524,7 +414,8 @@ class SchemaWriter {
     const SchemaJson* others = Member(schema, "additionalProperties");
     const bool closed = (others && others->is_boolean() && !others->get<bool>()) || most == 0;
     if (closed || (most && *most < least.value_or(0))) {
-      if (least.value_or(0) > 0) return Error(pointer, "no property can be there, but one must");
+      if (least.value_or(0) > 0)
+        return SchemaError(pointer, "no property can be there, but one must");
       return AddRule("object", absl::StrFormat("\"{\" %s \"}\"", kJsonSpace));
     }
     std::string value = "any_value";
@@ -549,8 +440,9 @@ class SchemaWriter {
   std::vector<std::pair<std::string, std::string>> rules_;  // name, right-hand side
   std::vector<std::string> references_;                     // in the order in which they came up
   std::map<std::string, std::string> reference_rules_;
+  std::map<std::string, std::string> text_rules_;  // by expression
   int nodes_ = 0;
-  int64_t states_ = 0;
+  int64_t cost_ = 0;
 };
 
 }  // namespace
