@@ -88,28 +88,11 @@ absl::Status CompleteWorkload(const ModelConfig& config, Workload& workload) {
   return absl::OkStatus();
 }
 
-// One for each form that the model's matrices have; those of routed experts have a width of their
-// own.
-std::vector<MlpShape> ShapesOf(const PlannedModel& model) {
-  const ModelConfig& config = model.source.config;
-  std::vector<MlpShape> shapes;
-  for (size_t i = 0; i < model.types.size(); ++i) {
-    const TensorSpec& spec = model.source.table[i];
-    if (!model.types[i] || spec.shape.rank() == 1 || spec.expert_scales) continue;
-    const MatrixForm form{.dtype = *model.types[i], .input_major = spec.input_major};
-    if (std::ranges::find(shapes, form, &MlpShape::form) != shapes.end()) continue;
-    shapes.push_back({.form = form,
-                      .hidden = config.hidden,
-                      .width = IsRouted(spec) ? config.experts->width : config.intermediate});
-  }
-  return shapes;
-}
-
 // Replaces constants by measurements; true on the rank that goes on to plan.
 absl::StatusOr<bool> Measure(const PlannedModel& model, bool many, ClusterFile& cluster) {
   constexpr int64_t kTimeoutMs = 60'000;
   if (!many) {
-    TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, ShapesOf(model), cluster));
+    TRI_RETURN_IF_ERROR(MeasureDevices(model, cluster));
     return true;
   }
   FlightRing ring;
@@ -120,10 +103,10 @@ absl::StatusOr<bool> Measure(const PlannedModel& model, bool many, ClusterFile& 
   {
     const std::unique_ptr<Communicator> world = mpi->World(ring);
     if (mpi->rank() == kLeaderRank) {
-      TRI_RETURN_IF_ERROR(MeasureDevices(model.source.config, ShapesOf(model), cluster));
+      TRI_RETURN_IF_ERROR(MeasureDevices(model, cluster));
     }
     TRI_RETURN_IF_ERROR(world->Barrier(Deadline::AfterMs(kTimeoutMs), "devices measured"));
-    TRI_RETURN_IF_ERROR(MeasureLink(ShapesOf(model).front(), *world, cluster));
+    TRI_RETURN_IF_ERROR(MeasureLink(model, *world, cluster));
   }
   const bool leads = mpi->rank() == kLeaderRank;
   TRI_RETURN_IF_ERROR(mpi->Finish(std::chrono::milliseconds(kTimeoutMs)));

@@ -11,6 +11,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_format.h"
+#include "launcher/planner/matrix_bench.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/memory_plan.h"
@@ -52,12 +53,26 @@ double UsualSeconds(absl::FunctionRef<void()> body) {
   return LowOf(spans) / calls;
 }
 
-// Bytes of weights a second that each of `cores` reads while all do, a thread on each.
-absl::StatusOr<double> ReadTogether(const MlpShape& shape, std::span<const int> cores) {
+// What rank `shard` of so many would hold; everything where the model cannot be cut so.
+absl::StatusOr<Extent> SliceOf(const ModelConfig& config, int shard, int shards) {
+  if (std::has_single_bit(static_cast<unsigned>(shards))) {
+    absl::StatusOr<Extent> extent = MakeExtent(config, {.shard = shard, .shards = shards});
+    if (extent.ok()) return extent;
+  }
+  return MakeExtent(config, {});
+}
+
+// Bytes of weights a second that each of `cores` reads while all do, a rank's thread on each.
+absl::StatusOr<double> ReadTogether(const PlannedModel& model, const MatrixForm& form,
+                                    std::span<const int> cores) {
   constexpr int kPasses = 4;
-  std::vector<std::unique_ptr<MlpBench>> benches;
-  for (size_t i = 0; i < cores.size(); ++i) {
-    TRI_ASSIGN_OR_RETURN(benches.emplace_back(), MlpBench::Make(shape));
+  const auto shards = static_cast<int>(cores.size());
+  std::vector<std::unique_ptr<MatrixBench>> benches;
+  double bytes = 0;
+  for (int i = 0; i < shards; ++i) {
+    TRI_ASSIGN_OR_RETURN(const Extent extent, SliceOf(model.source.config, i, shards));
+    TRI_ASSIGN_OR_RETURN(benches.emplace_back(), MatrixBench::Make(model, extent, form));
+    bytes = std::max(bytes, benches.back()->weight_bytes());
   }
   const auto read = [&](size_t i) {
     RunOnCore(cores[i]);
@@ -67,26 +82,27 @@ absl::StatusOr<double> ReadTogether(const MlpShape& shape, std::span<const int> 
     std::vector<std::jthread> threads;
     for (size_t i = 0; i < benches.size(); ++i) threads.emplace_back(read, i);
   });
-  return benches.front()->weight_bytes() * kPasses / seconds;
+  return bytes * kPasses / seconds;
 }
 
-absl::Status MeasureRate(const MlpShape& shape, std::span<const int> cores, int index,
-                         ClusterFile& cluster) {
-  const std::string path = absl::StrFormat("device.rates[%d].", index);
+absl::Status MeasureRate(const PlannedModel& model, const MatrixForm& form,
+                         std::span<const int> cores, ClusterFile& cluster) {
   v1::RateConfig& rate = *cluster.config.mutable_device()->add_rates();
-  rate.set_dtype(std::string(Name(shape.form.dtype)));
-  rate.set_input_major(shape.form.input_major);
+  const std::string path =
+      absl::StrFormat("device.rates[%d].", cluster.config.device().rates_size() - 1);
+  rate.set_dtype(std::string(Name(form.dtype)));
+  rate.set_input_major(form.input_major);
   cluster.sources[path + "dtype"] = "the model";
   cluster.sources[path + "input_major"] = "the model";
-  {
-    TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MlpBench> bench, MlpBench::Make(shape));
-    const double one = UsualSeconds([&] { bench->Multiply(1); });
-    SetMeasured(path + "read_gb_s", bench->weight_bytes() / one / 1e9, cluster);
-    const double many = UsualSeconds([&] { bench->Multiply(MlpBench::kMostTokens); });
-    SetMeasured(path + "tflops", bench->flops_per_token() * MlpBench::kMostTokens / many / 1e12,
-                cluster);
-  }
-  TRI_ASSIGN_OR_RETURN(const double together, ReadTogether(shape, cores));
+  TRI_ASSIGN_OR_RETURN(const Extent whole, MakeExtent(model.source.config, {}));
+  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MatrixBench> bench,
+                       MatrixBench::Make(model, whole, form));
+  const double one = UsualSeconds([&] { bench->Multiply(1); });
+  SetMeasured(path + "read_gb_s", bench->weight_bytes() / one / 1e9, cluster);
+  const double many = UsualSeconds([&] { bench->Multiply(MatrixBench::kMostTokens); });
+  SetMeasured(path + "tflops", bench->flops_per_token() * MatrixBench::kMostTokens / many / 1e12,
+              cluster);
+  TRI_ASSIGN_OR_RETURN(const double together, ReadTogether(model, form, cores));
   SetMeasured(path + "shared_read_gb_s", together / 1e9, cluster);
   return absl::OkStatus();
 }
@@ -180,7 +196,7 @@ double ExchangeSeconds(Communicator& comm, int64_t floats, int times) {
 // ranks reach it one after the other, and its memory is no longer in a cache. All ranks start and
 // end a run of passes together, so that where they share cores every rank's work counts; runs with
 // and without sums take turns, and the median of their differences stands.
-double SumSecondsInStep(Communicator& comm, MlpBench& bench, int64_t hidden, Deadline deadline) {
+double SumSecondsInStep(Communicator& comm, MatrixBench& bench, int64_t hidden, Deadline deadline) {
   constexpr int kPairs = 21;
   constexpr int kPasses = 3;
   Tensor row = FilledTensor(DType::kF32, {1, hidden});
@@ -197,19 +213,19 @@ double SumSecondsInStep(Communicator& comm, MlpBench& bench, int64_t hidden, Dea
     differences.push_back(seconds([&] { comm.TreeSum(row.view(), "measure"); }) - alone);
   }
   std::ranges::nth_element(differences, differences.begin() + kPairs / 2);
-  return std::max(0.0, differences[kPairs / 2]) / static_cast<double>(kPasses * bench.layers());
+  return std::max(0.0, differences[kPairs / 2]) / static_cast<double>(kPasses * bench.sums());
 }
 
 }  // namespace
 
-absl::Status MeasureDevices(const ModelConfig& config, const std::vector<MlpShape>& shapes,
-                            ClusterFile& cluster) {
+absl::Status MeasureDevices(const PlannedModel& model, ClusterFile& cluster) {
+  const ModelConfig& config = model.source.config;
   cluster.config.mutable_device()->clear_rates();
   std::vector<int> cores = MachineCores();
   const auto devices = static_cast<size_t>(cluster.config.devices_per_node());
   if (cores.size() > devices) cores.resize(devices);
-  for (size_t i = 0; i < shapes.size(); ++i) {
-    TRI_RETURN_IF_ERROR(MeasureRate(shapes[i], cores, static_cast<int>(i), cluster));
+  for (const MatrixForm& form : FormsOf(model)) {
+    TRI_RETURN_IF_ERROR(MeasureRate(model, form, cores, cluster));
   }
   const v1::RateConfig& first = cluster.config.device().rates(0);
   SetMeasured("device.memory_bandwidth_gb_s", first.read_gb_s(), cluster);
@@ -222,7 +238,7 @@ absl::Status MeasureDevices(const ModelConfig& config, const std::vector<MlpShap
   return absl::OkStatus();
 }
 
-absl::Status MeasureLink(MlpShape shape, Communicator& world, ClusterFile& cluster) {
+absl::Status MeasureLink(const PlannedModel& model, Communicator& world, ClusterFile& cluster) {
   constexpr int64_t kFewFloats = 16;
   constexpr int64_t kManyFloats = 64 << 10;  // what a sum sends at a time
   constexpr int64_t kTimeoutMs = 60'000;
@@ -230,10 +246,13 @@ absl::Status MeasureLink(MlpShape shape, Communicator& world, ClusterFile& clust
   const bool of_pair = world.rank() < 2;
   TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> pair,
                        world.Split(of_pair ? 0 : 1, world.rank(), deadline));
-  // Between two sums a rank computes with its slice: what ranks wait for each other grows with it.
-  shape.width = std::max<int64_t>(1, shape.width / world.size());
-  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MlpBench> bench, MlpBench::Make(shape));
-  const auto row_bytes = static_cast<double>(shape.hidden) * 4;
+  // Between two sums a rank computes with its slices: what ranks wait for each other grows with
+  // them.
+  const ModelConfig& config = model.source.config;
+  TRI_ASSIGN_OR_RETURN(const Extent extent, SliceOf(config, world.rank(), world.size()));
+  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<MatrixBench> bench,
+                       MatrixBench::Make(model, extent, std::nullopt));
+  const auto row_bytes = static_cast<double>(config.hidden) * 4;
   const int devices = cluster.config.devices_per_node();
   double latency = 0;
   if (of_pair) {
@@ -241,7 +260,7 @@ absl::Status MeasureLink(MlpShape shape, Communicator& world, ClusterFile& clust
     const double many = ExchangeSeconds(*pair, kManyFloats, 10);
     const double per_byte = std::max(many - few, many / 10) / (4.0 * kManyFloats);
     SetMeasured("node_link.bandwidth_gb_s", 1e-9 / per_byte, cluster);
-    const double in_step = SumSecondsInStep(*pair, *bench, shape.hidden, deadline);
+    const double in_step = SumSecondsInStep(*pair, *bench, config.hidden, deadline);
     latency = std::max(few, in_step - row_bytes * per_byte);
     SetMeasured("node_link.latency_us", latency * 1e6, cluster);
     TRI_RETURN_IF_ERROR(pair->status());
@@ -250,7 +269,7 @@ absl::Status MeasureLink(MlpShape shape, Communicator& world, ClusterFile& clust
   if (world.size() > devices && std::has_single_bit(static_cast<unsigned>(world.size()))) {
     const int turns = (world.size() + devices - 1) / devices;
     const double exchanges = std::bit_width(static_cast<unsigned>(world.size())) - 1;
-    const double exchange = SumSecondsInStep(world, *bench, shape.hidden, deadline) / exchanges;
+    const double exchange = SumSecondsInStep(world, *bench, config.hidden, deadline) / exchanges;
     if (world.rank() == 0) {
       latency = std::min(latency, exchange / turns);
       SetMeasured("node_link.latency_us", latency * 1e6, cluster);
