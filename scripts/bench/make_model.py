@@ -22,6 +22,10 @@ import struct
 import numpy as np
 
 ROWS_AT_ONCE = 1 << 22  # elements
+DEVIATION = 0.02
+# Well above what layers add to it, so that tokens stay different and routers deal them evenly, as trained ones do: with
+# an embedding like the other matrices, a fourth of the experts were never chosen.
+DEVIATION_OF_EMBEDDING = 1.0
 
 
 def routed(arguments, layer):
@@ -74,7 +78,7 @@ def bf16(values):
     return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
 
 
-def write_tensor(file, shape, dtype, random):
+def write_tensor(file, shape, dtype, random, deviation):
     if len(shape) == 1:
         file.write(bf16(np.ones(shape[0])))
         return
@@ -82,7 +86,7 @@ def write_tensor(file, shape, dtype, random):
     while left > 0:
         count = min(left, ROWS_AT_ONCE)
         if dtype == "BF16":
-            file.write(bf16(random.standard_normal(count, dtype=np.float32) * 0.02))
+            file.write(bf16(random.standard_normal(count, dtype=np.float32) * deviation))
         else:  # signs and small magnitudes, never NaN
             file.write((random.integers(0, 48, count, dtype=np.uint8) | random.integers(0, 2, count, dtype=np.uint8) << 7).tobytes())
         left -= count
@@ -141,8 +145,8 @@ def main():
         if arguments.sparse:
             file.truncate(8 + len(text) + offset)
         else:
-            for _, shape, dtype in tensors(arguments):
-                write_tensor(file, shape, dtype, random)
+            for name, shape, dtype in tensors(arguments):
+                write_tensor(file, shape, dtype, random, DEVIATION_OF_EMBEDDING if "embed" in name else DEVIATION)
     os.replace(unfinished, arguments.out / "model.safetensors")
     print(f"{arguments.out}: {elements / 1e6:.0f} million parameters, {offset / 1e9:.2f} GB")
 
