@@ -126,11 +126,11 @@ TEST(AdmissionTest, RefusesEachMeaninglessValueByTheNameOfItsField) {
       {"logprobs", [](R& r) { r.set_logprobs(kMaxLogprobs + 1); }},
       {"repetition_penalty", [](R& r) { r.mutable_sampling()->set_repetition_penalty(0); }},
       {"repetition_penalty", [](R& r) { r.mutable_sampling()->set_repetition_penalty(-1); }},
-      {"repetition_penalty", [](R& r) { r.mutable_sampling()->set_repetition_penalty(101); }},
+      {"repetition_penalty", [](R& r) { r.mutable_sampling()->set_repetition_penalty(10.5f); }},
       {"repetition_penalty", [](R& r) { r.mutable_sampling()->set_repetition_penalty(kNan); }},
-      {"frequency_penalty", [](R& r) { r.mutable_sampling()->set_frequency_penalty(100.5f); }},
+      {"frequency_penalty", [](R& r) { r.mutable_sampling()->set_frequency_penalty(2.5f); }},
       {"frequency_penalty", [](R& r) { r.mutable_sampling()->set_frequency_penalty(kNan); }},
-      {"presence_penalty", [](R& r) { r.mutable_sampling()->set_presence_penalty(-100.5f); }},
+      {"presence_penalty", [](R& r) { r.mutable_sampling()->set_presence_penalty(-2.5f); }},
       {"presence_penalty", [](R& r) { r.mutable_sampling()->set_presence_penalty(kInfinity); }},
   };
   ExpectEachRefused(cases);
