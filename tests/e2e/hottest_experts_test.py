@@ -1,43 +1,23 @@
 """`trireme status` shows the hottest experts of a model with routed experts, served over stages and expert groups."""
 
-import json
 import pathlib
 import re
-import shutil
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import byte_model  # noqa: E402
 import serving  # noqa: E402
 import trireme_process as trireme  # noqa: E402
 
-VOCABULARY, EXPERTS, ROUTED_LAYERS = 512, 8, {1, 3, 5, 7}
+EXPERTS, ROUTED_LAYERS = 8, {1, 3, 5, 7}
 SHOWN = re.compile(r"layer (\d+) expert (\d+) ([0-9.]+) % of ([0-9,]+) tokens")
-
-
-def byte_letters():
-    """The letter that byte-level tokenizers write for each byte."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
-
-
-def byte_tokenizer():
-    """A tokenizer.json of the tiny model's vocabulary: special tokens, the 256 bytes, then ids without text."""
-    special = ["<pad>", "<s>", "</s>"] + [f"<unused_{index}>" for index in range(VOCABULARY - 3 - 256)]
-    ids = [0, 1, 2, *range(3 + 256, VOCABULARY)]
-    return {"added_tokens": [{"id": token, "content": text, "special": True} for token, text in zip(ids, special)],
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-            "decoder": {"type": "ByteLevel"},
-            "model": {"type": "BPE", "vocab": {letter: 3 + byte for byte, letter in enumerate(byte_letters())}, "merges": []}}
 
 
 class HottestExpertsTest(serving.ServingTest):
     @classmethod
     def make_shards(cls, folder):
-        model = shutil.copytree(trireme.tiny_model("llama4-maverick-tiny"), folder / "model")
-        (model / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
-        (model / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+        model = byte_model.copy("llama4-maverick-tiny", folder / "model")
         return trireme.shard(model, folder / "shards", tp=1, pp=2, ep=2)
 
     def status(self):

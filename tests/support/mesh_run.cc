@@ -1,6 +1,7 @@
 #include "tests/support/mesh_run.h"
 
 #include <memory>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -17,7 +18,9 @@ namespace trireme {
 namespace {
 
 // Of either kind of layer.
-int64_t PagesOf(const MeshRun& run) { return 4 * run.positions / run.page_tokens; }
+int64_t PagesOf(const MeshRun& run) {
+  return run.pages > 0 ? run.pages : 4 * run.positions / run.page_tokens;
+}
 
 absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   TRI_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(run.model));
@@ -108,10 +111,16 @@ absl::StatusOr<MeshOutcome> RunLeader(const MeshRun& run, std::unique_ptr<Stage>
                               .chunk_pages = PagesOf(run),
                               .page_tokens = run.page_tokens,
                               .experts = config.experts ? config.experts->count : 0,
-                              .max_step_tokens = run.max_step_tokens};
+                              .max_step_tokens = run.max_step_tokens,
+                              .prefix_cache = run.prefix_cache,
+                              .speculative_tokens = run.speculative_tokens};
   Events events(requests.size());
   Engine engine(options, std::make_unique<GroupExecutor>(std::move(stage), links));
+  std::mt19937 random(static_cast<unsigned>(requests.size()));
   for (size_t i = 0; i < requests.size(); ++i) {
+    if (i > 0 && run.arrivals == Arrivals::kAtRandom) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+    }
     requests[i].id = i + 1;
     TRI_RETURN_IF_ERROR(engine.Submit(std::move(requests[i]), events.SinkOf(i)));
   }

@@ -11,6 +11,11 @@
 
 namespace trireme {
 
+enum class Arrivals {
+  kTogether,
+  kAtRandom,  // up to two milliseconds apart, so that steps are shared differently each time
+};
+
 struct MeshRun {
   std::string model;  // a checkpoint's path
   int stages = 1;
@@ -19,7 +24,11 @@ struct MeshRun {
   int64_t positions = 1024;  // longest prompt + completion
   DType kv_dtype = DType::kF32;
   int64_t page_tokens = 32;
+  int64_t pages = 0;  // of either kind of layer; 0: room for four of the longest
   int64_t max_step_tokens = 256;
+  bool prefix_cache = true;
+  int64_t speculative_tokens = 0;
+  Arrivals arrivals = Arrivals::kTogether;
   bool reference_ops = false;
   std::string cpu_target;
 };
@@ -29,7 +38,6 @@ struct MeshOutcome {
   EngineStatus status;                          // when the last had ended
 };
 
-// The requests are submitted together.
 absl::StatusOr<MeshOutcome> RunMesh(const MeshRun& run, std::vector<Request> requests);
 // Its events alone.
 absl::StatusOr<std::vector<std::vector<TokenEvent>>> RunOnMesh(const MeshRun& run,
