@@ -1,7 +1,8 @@
 // The matrix products of a step on one thread, with the model's own matrices where they are mapped:
 // a rank's slices, in the order of the table, as many as a cache cannot keep from one pass to the
-// next. Other memory will not do: on a virtual machine fresh memory was read at 14 to 19 GB/s from
-// one process to the next, and a checkpoint's pages always at 16.
+// next. Not fresh memory: products with that read 14 to 18 GB/s from one process to the next, while
+// the steps of a bf16 model stayed at 16 (a virtual machine with nothing else to do; why is not
+// known).
 #pragma once
 
 #include <cstdint>
