@@ -5,6 +5,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "parallel/comm/mpi_comm.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
+#include "runtime/kv/page_pool.h"
 
 namespace trireme {
 namespace {
@@ -29,6 +31,7 @@ struct PlanFlags {
   std::string cluster;
   MeshRequest mesh;
   Workload workload;
+  std::optional<DType> kv_dtype;  // else as --compute says
   bool measure = false;
   std::string save;
   std::string output = "text";
@@ -59,6 +62,8 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
   app.add_option("--compute", workload.kv_dtype, "native: fp16 KV cache; fp32: fp32 KV cache")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, DType>{{"native", DType::kF16}, {"fp32", DType::kF32}}));
+  app.add_option("--kv-dtype", flags.kv_dtype, "the KV cache, whatever --compute")
+      ->transform(CLI::CheckedTransformer(KvDTypesByName()).description("{f32,f16,q8_0}"));
   app.add_flag("--measure", flags.measure,
                "measure this machine's constants; under mpirun -n N its links too");
   app.add_option("--save-cluster", flags.save, "write the constants as YAML for --cluster");
@@ -133,6 +138,8 @@ absl::StatusOr<int> Plan(PlanFlags& flags) {
   }
   TRI_ASSIGN_OR_RETURN(const ModelSource source, DescribeModel(flags.model));
   TRI_RETURN_IF_ERROR(CompleteWorkload(source.config, flags.workload));
+  flags.workload.kv_dtype = flags.kv_dtype.value_or(flags.workload.kv_dtype);
+  TRI_RETURN_IF_ERROR(CheckKvDType(flags.workload.kv_dtype, source.config.head_dim));
   TRI_ASSIGN_OR_RETURN(const PlannedModel model, PlanModel(source));
   if (flags.measure) {
     TRI_ASSIGN_OR_RETURN(const bool leads, Measure(model, many, cluster));

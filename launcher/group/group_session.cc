@@ -26,6 +26,7 @@
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/engine/grammar_vocabulary.h"
+#include "runtime/kv/page_pool.h"
 #include "runtime/model/memory_plan.h"
 #include "runtime/stage/local_executor.h"
 #include "runtime/stage/stage.h"
@@ -47,12 +48,14 @@ int64_t MaxPositions(const GroupOptions& options, const ModelConfig& config) {
   return std::min(config.max_positions, kDefaultMaxPositions);
 }
 
-DType KvDType(Compute compute) { return compute == Compute::kFp32 ? DType::kF32 : DType::kF16; }
+DType KvDType(const GroupOptions& options) {
+  return options.kv_dtype.value_or(options.compute == Compute::kFp32 ? DType::kF32 : DType::kF16);
+}
 
 int64_t PagesFor(int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
 
 MemoryOptions MemoryOf(const GroupOptions& options, const ModelConfig& config, int64_t pages) {
-  MemoryOptions memory{.kv_dtype = KvDType(options.compute),
+  MemoryOptions memory{.kv_dtype = KvDType(options),
                        .pages = pages,
                        .page_tokens = kPageTokens,
                        .limits = {.max_step_tokens = options.max_step_tokens,
@@ -94,6 +97,7 @@ absl::StatusOr<SelfCheck> CheckSelf(const GroupOptions& options, int rank, int w
   TRI_ASSIGN_OR_RETURN(check.model, OpenModel(options.model));
   TRI_ASSIGN_OR_RETURN(check.mesh, ChooseMesh(check.model, options.mesh));
   TRI_RETURN_IF_ERROR(CheckWorld(check.mesh, world));
+  TRI_RETURN_IF_ERROR(CheckKvDType(KvDType(options), check.model.config.head_dim));
   StageParts& parts = check.parts;
   parts.architecture = check.model.architecture;
   parts.config = check.model.config;
@@ -120,6 +124,7 @@ StartVote VoteOf(const absl::StatusOr<SelfCheck>& check, const GroupOptions& opt
               {"model identity", check->model.identity},
               {"mesh", check->mesh.ToString()},
               {"compute", options.compute == Compute::kFp32 ? "fp32" : "native"},
+              {"KV cache", std::string(Name(KvDType(options)))},
               {"positions", absl::StrFormat("%d", MaxPositions(options, check->model.config))}}};
 }
 
@@ -303,7 +308,7 @@ absl::Status GroupSession::State::MakeStage(StageParts parts) {
   const int64_t weight_bytes = parts.weights.bytes();
   TRI_ASSIGN_OR_RETURN(
       stage, Stage::Create(std::move(parts),
-                           {.kv_dtype = KvDType(options.compute),
+                           {.kv_dtype = KvDType(options),
                             .pages = pages,
                             .chunk_pages = MemoryOf(options, model.config, pages).chunk_pages,
                             .page_tokens = kPageTokens,

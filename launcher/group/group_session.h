@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "parallel/shards/model_source.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/config.h"
+#include "runtime/tensor/dtype.h"
 #include "runtime/text/tokenizer.h"
 
 namespace trireme {
@@ -30,9 +32,10 @@ struct GroupOptions {
   std::string model;  // checkpoint directory, GGUF file or shard directory
   MeshRequest mesh;   // axes left out come from a shard directory, or are 1
   Compute compute = Compute::kNative;
-  int threads = 0;            // a rank's; 0: its share of the cores
-  int64_t max_positions = 0;  // longest prompt + completion; 0: the model's, at most 131072
-  int64_t kv_positions = 0;   // positions the KV cache holds in all; 0: as fits a quarter of memory
+  std::optional<DType> kv_dtype{};  // of keys and values; unset: as `compute` has them
+  int threads = 0;                  // a rank's; 0: its share of the cores
+  int64_t max_positions = 0;        // longest prompt + completion; 0: the model's, at most 131072
+  int64_t kv_positions = 0;  // positions the KV cache holds in all; 0: as fits a quarter of memory
   int64_t max_sequences = 64;
   int64_t max_step_tokens = 256;
   int max_in_flight = 0;     // plans at most; 0: one a stage

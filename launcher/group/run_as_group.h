@@ -14,7 +14,7 @@ class App;
 
 namespace trireme {
 
-// --model, --tp, --pp, --ep, --compute, --threads, … on a command.
+// --model, --tp, --pp, --ep, --compute, --kv-dtype, --threads, … on a command.
 void AddGroupFlags(CLI::App& app, GroupOptions& options);
 
 // Opens the session, runs `lead` on the leader and the loop on followers, and leaves in agreement.

@@ -88,6 +88,9 @@ ProcessSpec GroupProcess(const std::string& trireme, const v1::ServeConfig& conf
   AddFlag("--max-context", group.max_positions(), spec.argv);
   AddFlag("--kv-positions", group.kv_positions(), spec.argv);
   spec.argv.insert(spec.argv.end(), {"--compute", group.compute()});
+  if (!group.kv_dtype().empty() && group.kv_dtype() != "auto") {
+    spec.argv.insert(spec.argv.end(), {"--kv-dtype", group.kv_dtype()});
+  }
   spec.argv.insert(spec.argv.end(), group.worker_flags().begin(), group.worker_flags().end());
   if (geteuid() == 0) {
     // Open MPI makes root say so.

@@ -44,6 +44,7 @@ TEST_F(ServeConfigTest, FillsInDefaultsAndOneGroup) {
   EXPECT_FALSE(loaded->config.groups(0).isolate_tenants());
   EXPECT_EQ(loaded->config.groups(0).speculate(), 0);
   EXPECT_EQ(loaded->config.groups(0).max_step_tokens(), 256);
+  EXPECT_EQ(loaded->config.groups(0).kv_dtype(), "auto");
   EXPECT_EQ(loaded->config.restart().max_restarts(), 5);
   EXPECT_EQ(loaded->config.limits().max_requests(), 1024);
 }
@@ -87,6 +88,7 @@ TEST_F(ServeConfigTest, RefusesWrongTypesAndRanges) {
       {"model: m\ngroups:\n  - tp: 2.5\n", 3, "got '2.5'"},
       {"model: m\ngroups:\n  - tp: 99999999999999999999\n", 3, "groups[0].tp"},
       {"model: m\ngroups:\n\n  - compute: fp16\n", 4, "one of native, fp32; got 'fp16'"},
+      {"model: m\ngroups:\n  - kv_dtype: fp8\n", 3, "one of auto, f32, f16, q8_0; got 'fp8'"},
       {"model: m\nrestart: 5\n", 2, "restart: expected keys with values"},
       {"model: m\nmodel: n\n", 2, "given twice"},
       {"model: m\nlimits: {max_requests: 0}\n", 2, "limits.max_requests"},

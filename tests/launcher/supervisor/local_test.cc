@@ -48,6 +48,7 @@ TEST(LocalTest, WorkersGetWhatTheConfigurationSays) {
   group.set_max_step_tokens(64);
   group.set_speculate(4);
   group.set_isolate_tenants(true);
+  group.set_kv_dtype("q8_0");
   group.add_mpirun_flags("--host");
   group.add_mpirun_flags("x:2");
   group.add_worker_flags("--verify");
@@ -70,10 +71,15 @@ TEST(LocalTest, WorkersGetWhatTheConfigurationSays) {
   group.set_prefix_cache(true);
   const ProcessSpec caching = GroupProcess("/bin/trireme", config, group, "127.0.0.1:1", 2);
   EXPECT_EQ(std::ranges::count(caching.argv, "--no-prefix-cache"), 0);
+  EXPECT_EQ(After(spec.argv, "--kv-dtype"), "q8_0");
   EXPECT_EQ(spec.argv.back(), "--verify");
   // Left to the worker.
   EXPECT_EQ(std::ranges::count(spec.argv, "--pp"), 0);
   EXPECT_EQ(std::ranges::count(spec.argv, "--threads"), 0);
+  group.set_kv_dtype("auto");
+  EXPECT_EQ(std::ranges::count(GroupProcess("/bin/trireme", config, group, "127.0.0.1:1", 2).argv,
+                               "--kv-dtype"),
+            0);
 }
 
 TEST(LocalTest, TheCoordinatorReportsThroughThePipe) {
