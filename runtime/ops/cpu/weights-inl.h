@@ -5,8 +5,7 @@
 //   kBlockBytes, kUnitsPerBlock   how far apart units lie
 //   ChunkEnd       a unit and those after it, up to here, have their scales prepared together
 //   Prepare        brings the scales of a chunk of R rows to fp32 in memory, from where Decode
-//                  broadcasts them: converting a half costs more than decoding the nibbles it
-//                  scales, and is done for sixteen at once. ScalesOf finds those of a unit.
+//                  broadcasts them; ScaleIndex finds those of a unit
 //   Decode         values [unit * kUnit, + kUnit) of the row, in order
 // decode_row.cc spells out the layouts; the values are the same bits.
 #if defined(TRIREME_RUNTIME_OPS_CPU_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -120,42 +119,37 @@ struct ScalarWeights {
   static constexpr bool kSingle = false;
 };
 
-// Blocks of one unit that begin with kHalves scales. A chunk is as many units as have 16 scales.
+// Blocks of one unit that begin with their scales.
 template <int64_t kBytes, int64_t kHalves>
 struct SmallBlockWeights {
+  static_assert(kHalves <= 4 && kBytes >= 8);  // Prepare reads four halves
   static constexpr int64_t kUnit = 32;
   static constexpr int64_t kElementBytes = 0;
   static constexpr int64_t kBlockBytes = kBytes;
   static constexpr int64_t kUnitsPerBlock = 1;
   template <int R>
-  static constexpr int64_t kChunk = 16 / (R * kHalves);
-  template <int R>
-  static constexpr int64_t ChunkEnd(int64_t unit, int64_t end) {
-    return kChunk<R> == 1 ? unit + 1 : std::min(unit + kChunk<R>, end);
+  static constexpr int64_t ChunkEnd(int64_t unit, int64_t) {
+    return unit + 1;
   }
+  // Four halves of a row are converted and stored by one instruction each, and those that are no
+  // scales are not looked at. Gathering halves of all rows, to convert sixteen at once, was slower:
+  // a load that spans several small stores waits until they have left the store buffer.
   template <int R>
   static HWY_INLINE void Prepare(const uint8_t* const (&rows)[R], Range chunk, float* scales) {
-    HWY_ALIGN uint16_t halves[16];
-    for (int64_t i = 0; i < kChunk<R>; ++i) {
-      // A short chunk repeats its last unit.
-      const int64_t unit = kChunk<R> == 1 ? chunk.begin : std::min(chunk.begin + i, chunk.end - 1);
-      for (int r = 0; r < R; ++r) {
-        std::memcpy(halves + (i * R + r) * kHalves, rows[r] + unit * kBytes,
-                    kHalves * sizeof(uint16_t));
-      }
-    }
-    for (int64_t i = 0; i < 16; i += kWidth) {
-      hn::Store(LoadHalves(reinterpret_cast<const uint8_t*>(halves + i)), DF(), scales + i);
+    const hn::Rebind<hwy::float16_t, D4> d16;
+    for (int r = 0; r < R; ++r) {
+      const auto* halves = reinterpret_cast<const hwy::float16_t*>(rows[r] + chunk.begin * kBytes);
+      hn::Store(hn::PromoteTo(D4(), hn::LoadU(d16, halves)), D4(), scales + 4 * r);
     }
   }
   template <int R>
-  static constexpr int64_t kScaleStride = kHalves;
+  static constexpr int64_t kScaleStride = 4;
   template <int R>
-  static constexpr int64_t ScaleIndex(Range chunk, int64_t unit) {
-    return (unit - chunk.begin) * R * kHalves;
+  static constexpr int64_t ScaleIndex(Range, int64_t) {
+    return 0;
   }
   template <int R>
-  static constexpr bool kSingle = kChunk<R> == 1;
+  static constexpr bool kSingle = true;
 };
 
 struct F32Weights : ScalarWeights<4> {
