@@ -61,7 +61,8 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
   app.add_option("--ep", flags.mesh.ep, "only meshes of so many expert-parallel ranks");
   app.add_option("--compute", workload.kv_dtype, "native: fp16 KV cache; fp32: fp32 KV cache")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, DType>{{"native", DType::kF16}, {"fp32", DType::kF32}}));
+                      std::map<std::string, DType>{{"native", DType::kF16}, {"fp32", DType::kF32}})
+                      .description("{native,fp32}"));
   app.add_option("--kv-dtype", flags.kv_dtype, "the KV cache, whatever --compute")
       ->transform(CLI::CheckedTransformer(KvDTypesByName()).description("{f32,f16,q8_0}"));
   app.add_flag("--measure", flags.measure,
