@@ -233,10 +233,10 @@ def shard(model, folder, tp=2, pp=1, ep=1):
 
 
 def generate(*arguments, np=None, timeout=120):
-    """`trireme generate --output json`: (its result, the parsed lines)."""
+    """`trireme generate --output json`: (its result, the parsed lines; splitlines would also cut at U+0085)."""
     command = (mpirun(np) if np else []) + [program, "generate", "--output", "json", *arguments]
     result = run(*command, timeout=timeout)
-    return result, [json.loads(line) for line in result.stdout.splitlines()] if result.returncode == 0 else []
+    return result, [json.loads(line) for line in result.stdout.split("\n") if line] if result.returncode == 0 else []
 
 
 # ---- gRPC --------------------------------------------------------------------------------------------------

@@ -174,7 +174,13 @@ void GrammarState::Mask(std::span<uint32_t> bits) {
     tensor.ndim = 1;
     tensor.dtype = {kDLInt, 32, 1};
     tensor.shape = shape;
-    if (impl_->Try([&] { impl_->matcher.FillNextTokenBitmask(&tensor); })) return;
+    if (impl_->Try([&] { impl_->matcher.FillNextTokenBitmask(&tensor); })) {
+      // The library may leave the bits beyond the vocabulary set.
+      if (const int32_t used = grammar_->vocab_size() % 32; used != 0) {
+        bits.back() &= (1U << used) - 1;
+      }
+      return;
+    }
   }
   std::fill(bits.begin(), bits.end(), 0);
   for (const int32_t token : grammar_->impl_->stop_tokens) {
