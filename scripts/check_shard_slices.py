@@ -9,7 +9,7 @@ everywhere.
 example: .cache/venv/bin/python scripts/check_shard_slices.py --checkpoint /tmp/maverick --shards /tmp/shards \\
              --tp 8 --pp 8 --rank 17
 
-The rules: stage p of P has layers [L*p/P, L*(p+1)/P). A stage's ep*tp ranks are shards of its layers. What is halved
+The rules: of a model with routed experts, stage p of P has layers [L*p/P, L*(p+1)/P). A stage's ep*tp ranks are shards of its layers. What is halved
 is halved once a bit of the shard's number, highest first, the left half the larger. Attention halves KV heads, and
 query heads below one KV head; MLPs halve their 8 leaves, which halve the width; the vocabulary is halved; routed
 experts are halved among ep groups, and their width among the tp ranks of a group; norms and the router are whole.

@@ -23,7 +23,7 @@ namespace trireme {
 inline constexpr std::string_view kManifestName = "manifest.json";
 // Of a source that is a GGUF file: its metadata without the tensors.
 inline constexpr std::string_view kGgufMetadataName = "metadata.gguf";
-inline constexpr uint32_t kShardFormatVersion = 2;
+inline constexpr uint32_t kShardFormatVersion = 3;
 inline constexpr uint64_t kShardChunkBytes = 64 << 20;
 inline constexpr std::string_view kAsStored = "as stored";
 // Keys of a rank file's __metadata__ that tie it to its manifest.

@@ -1,5 +1,6 @@
 #include "runtime/model/extent.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "absl/strings/str_format.h"
@@ -7,6 +8,23 @@
 
 namespace trireme {
 namespace {
+
+// Multiply-adds that a token costs in one layer of a dense model, and in the head.
+int64_t LayerCost(const ModelConfig& config) {
+  const int64_t heads = 2 * (config.query_heads + config.kv_heads);
+  return config.hidden * (heads * config.head_dim + 3 * config.intermediate);
+}
+int64_t HeadCost(const ModelConfig& config) { return config.hidden * config.vocabulary; }
+
+// The first layer of a stage; the stage after the last begins where the layers end.
+int64_t FirstLayer(const ModelConfig& config, int stage, int stages) {
+  const int64_t even = config.layers * stage / stages;
+  if (config.experts || stage == 0 || stage == stages) return even;
+  // The head is worth so many layers of the last stage; halves round down.
+  const int64_t head = HeadCost(config) / LayerCost(config);
+  const int64_t weighed = (config.layers + head) * stage / stages;
+  return std::min(weighed, config.layers - (stages - stage));
+}
 
 absl::Status SplitExperts(const ExpertConfig& experts, Extent& extent) {
   const Place& place = extent.place;
@@ -42,8 +60,8 @@ absl::StatusOr<Extent> MakeExtent(const ModelConfig& config, const Place& place)
   }
   Extent extent;
   extent.place = place;
-  extent.layers = {config.layers * place.stage / place.stages,
-                   config.layers * (place.stage + 1) / place.stages};
+  extent.layers = {FirstLayer(config, place.stage, place.stages),
+                   FirstLayer(config, place.stage + 1, place.stages)};
   extent.heads =
       SplitHeads(config.query_heads, config.kv_heads, config.head_dim, place.shard, place.shards);
   extent.mlp = SplitWidth(config.intermediate, kMlpLeaves, place.shard, place.shards);

@@ -28,6 +28,9 @@ struct Place {
 
 struct Extent {
   Place place;
+  // Of a dense model: so many that each stage has the same work a token, the last one's head
+  // counted (SmolLM2 on two stages: 19 and 11 layers). Of a model with routed experts, whose layers
+  // fill memory rather than time: equal shares.
   Range layers;
   HeadSplit heads;
   WidthSplit mlp;

@@ -53,16 +53,36 @@ TEST(Extent, RanksBeyondTheKvHeadsShareOne) {
   EXPECT_EQ(third->heads.kv_heads, fourth->heads.kv_heads);
 }
 
-TEST(Extent, StagesHoldWholeLayersInOrder) {
+std::vector<int64_t> LayersByStage(const ModelConfig& config, int stages) {
+  std::vector<int64_t> layers;
   int64_t next = 0;
-  for (int stage = 0; stage < 7; ++stage) {
-    const auto extent = MakeExtent(SmolLm2(), {.stage = stage, .stages = 7});
-    ASSERT_OK(extent);
+  for (int stage = 0; stage < stages; ++stage) {
+    const auto extent = MakeExtent(config, {.stage = stage, .stages = stages});
+    EXPECT_OK(extent);
     EXPECT_EQ(extent->layers.begin, next);
-    EXPECT_GE(extent->layers.size(), 4);
     next = extent->layers.end;
+    layers.push_back(extent->layers.size());
   }
-  EXPECT_EQ(next, 30);
+  EXPECT_EQ(next, config.layers);
+  return layers;
+}
+
+TEST(Extent, ADenseModelsLastStageHasFewerLayersForItsHead) {
+  // The head costs as much as 8 layers.
+  EXPECT_THAT(LayersByStage(SmolLm2(), 2), ElementsAre(19, 11));
+  EXPECT_THAT(LayersByStage(SmolLm2(), 3), ElementsAre(12, 13, 5));
+}
+
+TEST(Extent, EveryStageHasALayerHoweverManyThereAre) {
+  for (int stages = 1; stages <= 30; ++stages) {
+    for (const int64_t layers : LayersByStage(SmolLm2(), stages)) EXPECT_GE(layers, 1) << stages;
+  }
+}
+
+TEST(Extent, StagesWithRoutedExpertsShareTheLayersEvenly) {
+  ModelConfig config = SmolLm2();
+  config.experts = ExpertConfig{.count = 8, .per_token = 1, .width = 64};
+  EXPECT_THAT(LayersByStage(config, 3), ElementsAre(10, 10, 10));
 }
 
 TEST(Extent, VocabularyWidthsAreThoseOfTheShards) {
