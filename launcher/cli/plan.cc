@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -94,6 +95,24 @@ absl::Status CompleteWorkload(const ModelConfig& config, Workload& workload) {
   return absl::OkStatus();
 }
 
+// Until the leader has measured. A barrier would look for the others all the while, on the very
+// cores that are measured.
+absl::Status SleepWhileMeasured(Communicator& world, Deadline deadline) {
+  while (!world.Probe(kLeaderRank) && !deadline.Passed()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return world.RecvMessage(kLeaderRank, 0, deadline, "devices measured").status();
+}
+
+absl::Status MeasureAsLeader(const PlannedModel& model, Communicator& world, Deadline deadline,
+                             ClusterFile& cluster) {
+  TRI_RETURN_IF_ERROR(MeasureDevices(model, cluster));
+  for (int rank = 1; rank < world.size(); ++rank) {
+    TRI_RETURN_IF_ERROR(world.SendMessage(rank, {}, deadline, "devices measured"));
+  }
+  return absl::OkStatus();
+}
+
 // Replaces constants by measurements; true on the rank that goes on to plan.
 absl::StatusOr<bool> Measure(const PlannedModel& model, bool many, ClusterFile& cluster) {
   constexpr int64_t kTimeoutMs = 60'000;
@@ -108,10 +127,10 @@ absl::StatusOr<bool> Measure(const PlannedModel& model, bool many, ClusterFile& 
                                           .threads_per_rank = 1}));
   {
     const std::unique_ptr<Communicator> world = mpi->World(ring);
-    if (mpi->rank() == kLeaderRank) {
-      TRI_RETURN_IF_ERROR(MeasureDevices(model, cluster));
-    }
-    TRI_RETURN_IF_ERROR(world->Barrier(Deadline::AfterMs(kTimeoutMs), "devices measured"));
+    const Deadline deadline = Deadline::AfterMs(kTimeoutMs);
+    TRI_RETURN_IF_ERROR(mpi->rank() == kLeaderRank
+                            ? MeasureAsLeader(model, *world, deadline, cluster)
+                            : SleepWhileMeasured(*world, deadline));
     TRI_RETURN_IF_ERROR(MeasureLink(model, *world, cluster));
   }
   const bool leads = mpi->rank() == kLeaderRank;

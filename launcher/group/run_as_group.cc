@@ -74,8 +74,7 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
       ->check(CLI::Range(1, 1024));
   app.add_flag("--no-prefix-cache{false}", options.prefix_cache,
                "prompts that begin alike do not share what was computed of them");
-  app.add_flag("--isolate-tenants", options.isolate_tenants,
-               "they share it only within a tenant");
+  app.add_flag("--isolate-tenants", options.isolate_tenants, "they share it only within a tenant");
   app.add_option("--speculate", options.speculative_tokens,
                  "guesses from the text so far, checked with each token; 0: off")
       ->check(CLI::Range(0, 64))

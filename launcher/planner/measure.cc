@@ -39,7 +39,7 @@ double LowOf(std::vector<double>& seconds) {
 // a low one. The very shortest would be luck that no step has.
 double UsualSeconds(absl::FunctionRef<void()> body) {
   constexpr double kSpanSeconds = 0.03;
-  constexpr double kAllSeconds = 0.4;
+  constexpr double kAllSeconds = 1;
   body();
   const double once = std::max(Seconds(body), 1e-9);
   const int calls = std::max(1, static_cast<int>(kSpanSeconds / once));
@@ -65,7 +65,7 @@ absl::StatusOr<Extent> SliceOf(const ModelConfig& config, int shard, int shards)
 // Bytes of weights a second that each of `cores` reads while all do, a rank's thread on each.
 absl::StatusOr<double> ReadTogether(const PlannedModel& model, const MatrixForm& form,
                                     std::span<const int> cores) {
-  constexpr int kPasses = 4;
+  constexpr int kPasses = 2;
   const auto shards = static_cast<int>(cores.size());
   std::vector<std::unique_ptr<MatrixBench>> benches;
   double bytes = 0;
