@@ -60,12 +60,18 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
   app.add_option("--tp", flags.mesh.tp, "only meshes of so many tensor-parallel ranks");
   app.add_option("--pp", flags.mesh.pp, "only meshes of so many stages");
   app.add_option("--ep", flags.mesh.ep, "only meshes of so many expert-parallel ranks");
-  app.add_option("--compute", workload.kv_dtype, "native: fp16 KV cache; fp32: fp32 KV cache")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, DType>{{"native", DType::kF16}, {"fp32", DType::kF32}})
-                      .description("{native,fp32}"));
-  app.add_option("--kv-dtype", flags.kv_dtype, "the KV cache, whatever --compute")
-      ->transform(CLI::CheckedTransformer(KvDTypesByName()).description("{f32,f16,q8_0}"));
+  app.add_option_function<std::string>(
+         "--compute",
+         [&workload](const std::string& name) {
+           workload.kv_dtype = name == "fp32" ? DType::kF32 : DType::kF16;
+         },
+         "native: fp16 KV cache; fp32: fp32 KV cache")
+      ->check(CLI::IsMember({"native", "fp32"}));
+  app.add_option_function<std::string>(
+         "--kv-dtype",
+         [&flags](const std::string& name) { flags.kv_dtype = KvDTypesByName().at(name); },
+         "the KV cache, whatever --compute")
+      ->check(CLI::IsMember(KvDTypesByName()));
   app.add_flag("--measure", flags.measure,
                "measure this machine's constants; under mpirun -n N its links too");
   app.add_option("--save-cluster", flags.save, "write the constants as YAML for --cluster");

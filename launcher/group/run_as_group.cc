@@ -54,9 +54,11 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
   app.add_option("--compute", options.compute, "native: fp16 KV cache; fp32: fp32 KV cache")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, Compute>{{"native", Compute::kNative}, {"fp32", Compute::kFp32}}));
-  app.add_option("--kv-dtype", options.kv_dtype,
-                 "the KV cache, whatever --compute: q8_0 is 8 bits, half the bytes of f16")
-      ->transform(CLI::CheckedTransformer(KvDTypesByName()).description("{f32,f16,q8_0}"));
+  app.add_option_function<std::string>(
+         "--kv-dtype",
+         [&options](const std::string& name) { options.kv_dtype = KvDTypesByName().at(name); },
+         "the KV cache, whatever --compute: q8_0 is 8 bits, half the bytes of f16")
+      ->check(CLI::IsMember(KvDTypesByName()));
   app.add_option("--threads", options.threads, "threads of each rank (default: its share of cores)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--max-context", options.max_positions, "longest prompt + completion")

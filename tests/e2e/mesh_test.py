@@ -78,6 +78,14 @@ class MeshTest(trireme.TriremeTest):
         self.assert_succeeds(result)
         self.assertEqual(sharded, lines)
 
+    def test_an_unknown_choice_is_refused_with_those_there_are(self):
+        for command, flag, choices in (("generate", "--kv-dtype", "{f16,f32,q8_0}"), ("plan", "--kv-dtype", "{f16,f32,q8_0}"),
+                                       ("plan", "--compute", "{native,fp32}")):
+            with self.subTest(command=command, flag=flag):
+                result = trireme.run(trireme.program, command, "--model", trireme.tiny_model(), flag, "q9")
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(f"{flag}: q9 not in {choices}", result.stderr)
+
 
 if __name__ == "__main__":
     trireme.main()
