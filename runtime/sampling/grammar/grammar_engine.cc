@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -83,10 +85,29 @@ CompiledGrammar::~CompiledGrammar() = default;
 int32_t CompiledGrammar::vocab_size() const { return impl_->vocab_size; }
 
 struct GrammarEngine::Impl {
-  std::vector<int32_t> stop_tokens;
-  int32_t vocab_size;
-  // Its own cache is off: GrammarCompiler's is bounded by what a grammar holds, and asked earlier.
-  mutable xgrammar::GrammarCompiler compiler;
+  Impl(GrammarVocabulary tokens, int threads_of_compile)
+      : vocabulary(std::move(tokens)), threads(threads_of_compile) {}
+
+  // The library's own, made when it is first needed: sorting the vocabulary takes time and memory
+  // that a group which serves no constrained request does not spend. Null: `reason` says why.
+  xgrammar::GrammarCompiler* Compiler() {
+    std::call_once(once, [this] {
+      Caught(reason, [this] {
+        const xgrammar::TokenizerInfo tokens(vocabulary.token_bytes, xgrammar::VocabType::RAW,
+                                             vocabulary.vocab_size, vocabulary.stop_tokens);
+        // Its own cache is off: GrammarCompiler's is bounded by what a grammar holds, and asked
+        // earlier.
+        compiler.emplace(tokens, threads, /*cache_enabled=*/false);
+      });
+    });
+    return compiler ? &*compiler : nullptr;
+  }
+
+  const GrammarVocabulary vocabulary;
+  const int threads;
+  std::once_flag once;
+  std::optional<xgrammar::GrammarCompiler> compiler;
+  std::string reason;
 };
 
 GrammarEngine::GrammarEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -97,30 +118,23 @@ absl::StatusOr<std::unique_ptr<GrammarEngine>> GrammarEngine::Create(GrammarVoca
   if (absl::Status status = CheckVocabulary(vocabulary); !status.ok()) return status;
   // Tokens without bytes are what the library calls special: never allowed.
   vocabulary.token_bytes.resize(static_cast<size_t>(vocabulary.vocab_size));
-  std::unique_ptr<GrammarEngine> engine;
-  std::string reason;
-  const bool made = Caught(reason, [&] {
-    const xgrammar::TokenizerInfo tokens(vocabulary.token_bytes, xgrammar::VocabType::RAW,
-                                         vocabulary.vocab_size, vocabulary.stop_tokens);
-    engine = std::unique_ptr<GrammarEngine>(new GrammarEngine(std::make_unique<Impl>(
-        Impl{std::move(vocabulary.stop_tokens), vocabulary.vocab_size,
-             xgrammar::GrammarCompiler(tokens, std::max(threads, 1), /*cache_enabled=*/false)})));
-  });
-  if (!made) {
-    return absl::InternalError(absl::StrFormat("grammar: no vocabulary made: %s", reason));
-  }
-  return engine;
+  return std::unique_ptr<GrammarEngine>(
+      new GrammarEngine(std::make_unique<Impl>(std::move(vocabulary), std::max(threads, 1))));
 }
 
 absl::StatusOr<std::unique_ptr<const CompiledGrammar>> GrammarEngine::Compile(
     const std::string& ebnf) const {
+  xgrammar::GrammarCompiler* const compiler = impl_->Compiler();
+  if (compiler == nullptr) {
+    return absl::InternalError(absl::StrFormat("grammar: no vocabulary made: %s", impl_->reason));
+  }
   std::unique_ptr<const CompiledGrammar> compiled;
   std::string reason;
   const bool made = Caught(reason, [&] {
-    const xgrammar::CompiledGrammar grammar = impl_->compiler.CompileGrammar(ebnf, "root");
+    const xgrammar::CompiledGrammar grammar = compiler->CompileGrammar(ebnf, "root");
     compiled = std::make_unique<const CompiledGrammar>(
-        std::make_unique<const CompiledGrammar::Impl>(
-            CompiledGrammar::Impl{grammar, impl_->stop_tokens, impl_->vocab_size}),
+        std::make_unique<const CompiledGrammar::Impl>(CompiledGrammar::Impl{
+            grammar, impl_->vocabulary.stop_tokens, impl_->vocabulary.vocab_size}),
         grammar.MemorySizeBytes());
   });
   if (!made) return absl::InternalError(absl::StrFormat("grammar: not compiled: %s", reason));
