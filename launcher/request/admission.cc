@@ -8,6 +8,7 @@
 #include "launcher/request/field_checks.h"
 #include "launcher/request/params_proto.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/sampling/sampler.h"
 
 namespace trireme {
 namespace {

@@ -1,5 +1,6 @@
 // What one request may ask for. Every number is checked at the door before anything is allocated
-// for it, so that no request can cost more than these say. proto/trireme/v1/inference.proto tells
+// for it, so that no request can cost more than these say; those of sampling stand with the sampler
+// (runtime/sampling/sampler.h). proto/trireme/v1/inference.proto tells
 // clients the same.
 #pragma once
 
@@ -18,10 +19,7 @@ inline constexpr size_t kMaxTenantBytes = 64;
 inline constexpr int32_t kMaxPriority = 1000;  // and as much below zero
 inline constexpr size_t kMaxChatMessages = 4096;
 inline constexpr size_t kMaxTools = 128;
-inline constexpr float kMaxTemperature = 100;
 inline constexpr float kMinRepetitionPenalty = 0.01f;
-inline constexpr float kMaxRepetitionPenalty = 10;
-inline constexpr float kMaxPenalty = 2;  // frequency and presence, and as much below zero
 inline constexpr size_t kMaxLogitBiases = 300;
 inline constexpr float kMaxLogitBias = 100;  // and as much below zero, or minus infinity
 inline constexpr size_t kMaxSchemaBytes = 65'536;

@@ -10,10 +10,6 @@
 namespace trireme {
 namespace {
 
-constexpr float kMaxTemperature = 100;
-constexpr float kMaxRepetitionPenalty = 10;
-constexpr float kMaxPenalty = 2;  // frequency and presence, either way
-
 // One row and the shard that holds all of it.
 class LoneRow {
  public:

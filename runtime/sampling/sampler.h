@@ -28,6 +28,11 @@ namespace trireme {
 // Temperatures below are greedy.
 inline constexpr float kGreedyTemperature = 1e-5F;
 
+// The most that parameters may be; of frequency and presence penalties either way.
+inline constexpr float kMaxTemperature = 100;
+inline constexpr float kMaxRepetitionPenalty = 10;
+inline constexpr float kMaxPenalty = 2;
+
 // INVALID_ARGUMENT naming the field, what is allowed and what was given (NaN and infinities
 // included).
 [[nodiscard]] absl::Status ValidateSamplingParams(const SamplingParams& params);

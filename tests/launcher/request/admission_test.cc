@@ -9,6 +9,7 @@
 #include <span>
 
 #include "launcher/request/limits.h"
+#include "runtime/sampling/sampler.h"
 #include "tests/support/byte_tokenizer.h"
 #include "tests/support/status_matchers.h"
 
