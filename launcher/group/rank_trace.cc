@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
@@ -13,12 +12,6 @@
 
 namespace trireme {
 namespace {
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             Deadline::Clock::now().time_since_epoch())
-      .count();
-}
 
 std::string HostOf(const RankTrace& trace, int rank) {
   const auto index = static_cast<size_t>(rank);
@@ -54,7 +47,7 @@ std::string TraceOf(const RankTrace& trace, const std::string& reason) {
                    .rank = trace.rank,
                    .operations = OperationsOf(trace),
                    .reason = reason,
-                   .now_ns = NowNs()};
+                   .now_ns = MonotonicNs()};
   std::string text = ChromeTrace(input);
   // Many stages make long steps: the oldest are left out.
   while (text.size() > kMostTraceBytes && !input.steps.empty()) {

@@ -9,12 +9,6 @@
 namespace trireme {
 namespace {
 
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             Deadline::Clock::now().time_since_epoch())
-      .count();
-}
-
 double Milliseconds(int64_t ns) { return static_cast<double>(ns) / 1e6; }
 
 }  // namespace
@@ -51,7 +45,7 @@ void FlightRing::Begin(Verb verb, std::string_view what, uint64_t step, uint64_t
   entry.sequence.store(0, std::memory_order_release);
   entry.step.store(step, std::memory_order_release);
   entry.bytes.store(bytes, std::memory_order_release);
-  entry.started_ns.store(NowNs(), std::memory_order_release);
+  entry.started_ns.store(MonotonicNs(), std::memory_order_release);
   entry.ended_ns.store(0, std::memory_order_release);
   entry.peer.store(-1, std::memory_order_release);
   entry.verb.store(verb, std::memory_order_release);
@@ -75,7 +69,7 @@ void FlightRing::WaitFor(int world_rank) {
 
 void FlightRing::End(bool ok) {
   Slot& entry = slot(begun_.load(std::memory_order_relaxed));
-  entry.ended_ns.store(NowNs(), std::memory_order_relaxed);
+  entry.ended_ns.store(MonotonicNs(), std::memory_order_relaxed);
   entry.state.store(ok ? State::kFinished : State::kFailed, std::memory_order_release);
   progress_.store(progress_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
@@ -128,7 +122,7 @@ std::vector<FlightRing::Record> FlightRing::Snapshot(size_t most) const {
 std::string FlightRing::Dump(int rank, absl::FunctionRef<std::string(int)> host_of,
                              size_t most) const {
   const std::vector<Record> records = Snapshot(most);
-  const int64_t now = NowNs();
+  const int64_t now = MonotonicNs();
   std::string text = absl::StrFormat("last %d operations of rank %d on host %s:\n", records.size(),
                                      rank, host_of(rank));
   for (const Record& record : records) {

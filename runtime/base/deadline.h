@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace trireme {
 
@@ -31,5 +32,11 @@ class Deadline {
   explicit Deadline(Clock::time_point when) : when_(when) {}
   Clock::time_point when_;
 };
+
+// Now on the same clock: what records of different parts are put in order by.
+inline int64_t MonotonicNs() {
+  const auto now = Deadline::Clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
 
 }  // namespace trireme

@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <chrono>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "runtime/base/check.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
@@ -140,10 +140,10 @@ class Engine::Loop {
   // As many plans as the executor takes, so that none of its stages waits for another's result.
   absl::Status SubmitPlans() {
     while (in_flight_ < executor_->depth()) {
-      StepRecord record{.planning_ns = NowNs()};
+      StepRecord record{.planning_ns = MonotonicNs()};
       std::optional<StepPlan> plan = scheduler_.Next();
       if (!plan) break;
-      record.planned_ns = NowNs();
+      record.planned_ns = MonotonicNs();
       plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
       ++steps_since_idle_;
       const absl::Status submitted = executor_->Submit(*plan);
@@ -155,13 +155,13 @@ class Engine::Loop {
   }
 
   absl::Status TakeResult() {
-    StepRecord times{.awaited_ns = NowNs()};
+    StepRecord times{.awaited_ns = MonotonicNs()};
     TRI_ASSIGN_OR_RETURN(StepResult result, executor_->Await(StepDeadline()));
-    times.result_ns = NowNs();
+    times.result_ns = MonotonicNs();
     --in_flight_;
     if (!result.expert_loads.empty()) KeepLoads(std::move(result.expert_loads));
     Deliver(scheduler_.Complete(result));
-    times.completed_ns = NowNs();
+    times.completed_ns = MonotonicNs();
     MutexLock lock(mutex_);
     log_.Completed(result, times);
     return absl::OkStatus();
@@ -232,11 +232,6 @@ class Engine::Loop {
     }
   }
 
-  static int64_t NowNs() {
-    const auto now = Deadline::Clock::now().time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-  }
-
   void Keep(const StepPlan& plan, StepRecord times) ABSL_LOCKS_EXCLUDED(mutex_) {
     StepRecord record = RecordOf(plan);
     record.load = {.running = scheduler_.running(),
@@ -245,7 +240,7 @@ class Engine::Loop {
                    .cached_pages = scheduler_.cached_pages()};
     record.planning_ns = times.planning_ns;
     record.planned_ns = times.planned_ns;
-    record.submitted_ns = NowNs();
+    record.submitted_ns = MonotonicNs();
     MutexLock lock(mutex_);
     log_.Submitted(std::move(record));
   }
