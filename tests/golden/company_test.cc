@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
-#include <cstring>
 #include <random>
 
 #include "tests/golden/golden_case.h"
@@ -100,11 +100,7 @@ std::vector<Request> RequestsOf(const GoldenCase& golden) {
 
 std::vector<uint32_t> Bits(const std::vector<TokenEvent>& events) {
   std::vector<uint32_t> bits;
-  const auto append = [&bits](float value) {
-    uint32_t word = 0;
-    std::memcpy(&word, &value, sizeof word);
-    bits.push_back(word);
-  };
+  const auto append = [&bits](float value) { bits.push_back(std::bit_cast<uint32_t>(value)); };
   for (const TokenEvent& event : events) {
     bits.push_back(event.index);
     bits.push_back(static_cast<uint32_t>(event.token.token));

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "parallel/mesh.h"
 #include "runtime/ops/ops.h"
@@ -21,11 +21,7 @@ constexpr float kLogitTolerance = 3e-3F;
 // Every number an answer is made of, as bits.
 std::vector<uint32_t> Bits(const std::vector<TokenEvent>& events) {
   std::vector<uint32_t> bits;
-  const auto append = [&bits](float value) {
-    uint32_t word = 0;
-    std::memcpy(&word, &value, sizeof word);
-    bits.push_back(word);
-  };
+  const auto append = [&bits](float value) { bits.push_back(std::bit_cast<uint32_t>(value)); };
   for (const TokenEvent& event : events) {
     bits.push_back(static_cast<uint32_t>(event.token.token));
     append(event.token.logprob);

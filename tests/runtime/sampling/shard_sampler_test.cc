@@ -15,6 +15,7 @@
 #include "runtime/sampling/mass_kernel.h"
 #include "runtime/sampling/philox.h"
 #include "runtime/sampling/sampler.h"
+#include "tests/runtime/sampling/chi_square.h"
 #include "tests/support/status_matchers.h"
 
 namespace trireme {
@@ -327,19 +328,7 @@ TEST_P(DrawsFromTheDistribution, OnShards) {
   }
   const std::vector<float> probabilities =
       FilteredProbabilities(problem.rows[0], problem.plan, problem.plan.samples[0]);
-  double chi_square = 0;
-  int bins = 0;
-  for (size_t id = 0; id < counts.size(); ++id) {
-    const double expected = kDraws * static_cast<double>(probabilities[id]);
-    if (expected == 0) {
-      EXPECT_EQ(counts[id], 0) << "a filtered token was drawn, id " << id;
-      continue;
-    }
-    chi_square += (counts[id] - expected) * (counts[id] - expected) / expected;
-    ++bins;
-  }
-  ASSERT_GT(bins, 5);
-  EXPECT_LT(chi_square, bins - 1 + 6 * std::sqrt(2.0 * (bins - 1)));
+  ExpectDrawnFrom(probabilities, counts, /*least_bins=*/6);
 }
 
 INSTANTIATE_TEST_SUITE_P(
