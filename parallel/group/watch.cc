@@ -98,7 +98,7 @@ class Watch::Loop {
         options_(options),
         on_verdict_(std::move(on_verdict)),
         peers_(static_cast<size_t>(socket_->size())) {
-    const auto now = Clock::now();
+    const auto now = options_.now();
     for (Peer& peer : peers_) peer.last_heard = now;
     thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
   }
@@ -121,7 +121,7 @@ class Watch::Loop {
 
   std::vector<PeerHealth> Health() const {
     const MutexLock lock(mutex_);
-    const auto now = Clock::now();
+    const auto now = options_.now();
     std::vector<PeerHealth> health;
     for (int rank = 0; rank < socket_->size(); ++rank) {
       if (rank == socket_->rank()) continue;
@@ -137,25 +137,26 @@ class Watch::Loop {
  private:
   static constexpr int64_t kIdle = 0;  // no deadline lies at the clock's epoch
 
+  // A turn has one `now`: a rank that is held up in the middle of it would otherwise find its peers
+  // silent before it can find itself late. The next turn forgives them and hears what they said.
   void Run(const std::stop_token& stop) {
     pthread_setname_np(pthread_self(), "watch");
-    auto last = Clock::now();
+    auto last = options_.now();
     while (!stop.stop_requested()) {
-      const auto now = Clock::now();
+      const auto now = options_.now();
       const auto late = now - last - options_.heartbeat;
       last = now;
-      Listen(late);
+      Listen(now, late);
       SendBeats();
-      if (armed_.load(std::memory_order_acquire)) Decide();
+      if (armed_.load(std::memory_order_acquire)) Decide(now);
       pollfd wake{.fd = wake_fd_, .events = POLLIN, .revents = 0};
       poll(&wake, 1, static_cast<int>(options_.heartbeat.count()));
     }
   }
 
   // Forgives this rank's own delay, then reads every heartbeat that waits.
-  void Listen(Clock::duration late) {
+  void Listen(Clock::time_point now, Clock::duration late) {
     const MutexLock lock(mutex_);
-    const auto now = Clock::now();
     if (late > options_.heartbeat / 2) {
       for (Peer& peer : peers_) peer.last_heard = std::min(now, peer.last_heard + late);
     }
@@ -191,11 +192,11 @@ class Watch::Loop {
     }
   }
 
-  void Decide() {
+  void Decide(Clock::time_point now) {
     Verdict verdict;
     {
       const MutexLock lock(mutex_);
-      if (!HeardVerdict(verdict) && !Silent(verdict) && !LateStep(verdict)) return;
+      if (!HeardVerdict(verdict) && !Silent(now, verdict) && !LateStep(now, verdict)) return;
     }
     armed_.store(false, std::memory_order_release);
     SendBeats();
@@ -228,8 +229,7 @@ class Watch::Loop {
     return false;
   }
 
-  bool Silent(Verdict& verdict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const auto now = Clock::now();
+  bool Silent(Clock::time_point now, Verdict& verdict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<std::string> named;
     for (int rank = 0; rank < socket_->size(); ++rank) {
       if (rank == socket_->rank()) continue;
@@ -255,9 +255,9 @@ class Watch::Loop {
     return true;
   }
 
-  bool LateStep(Verdict& verdict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  bool LateStep(Clock::time_point when, Verdict& verdict) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const int64_t deadline = step_deadline_ns_.load(std::memory_order_acquire);
-    const int64_t now = TicksNs(Clock::now());
+    const int64_t now = TicksNs(when);
     if (deadline == kIdle || now < deadline) return false;
     Beat mine = MyBeat();
     std::vector<RankState> states;

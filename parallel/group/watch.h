@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "parallel/comm/flight_ring.h"
 #include "parallel/group/group_socket.h"
+#include "runtime/base/deadline.h"
 
 namespace trireme {
 
@@ -31,6 +32,8 @@ struct WatchOptions {
   // For the first sign of a peer, which may begin to watch later than this rank.
   std::chrono::milliseconds first_beat_timeout{10'000};
   GroupSocketOptions socket{};
+  // Read once a turn of the thread; tests substitute it.
+  std::function<Deadline::Clock::time_point()> now = Deadline::Clock::now;
 };
 
 struct Verdict {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <thread>
 
@@ -32,8 +33,8 @@ void RunRanks(ThreadGroup& group, const std::function<void(Communicator&)>& body
 
 // A watch whose verdicts a test can wait for.
 struct WatchedRank {
-  WatchedRank(Communicator& world, const FlightRing& ring, int64_t hang_timeout_ms) {
-    WatchOptions options;
+  WatchedRank(Communicator& world, const FlightRing& ring, int64_t hang_timeout_ms,
+              WatchOptions options = {}) {
     options.heartbeat = std::chrono::milliseconds(20);
     options.hang_timeout = std::chrono::milliseconds(hang_timeout_ms);
     auto started = Watch::Start(world, ring, options,
@@ -99,6 +100,34 @@ TEST(Watch, NamesASilentRankOnEveryOther) {
     }
     ASSERT_OK(world.Barrier(Patience(), "end"));
     EXPECT_FALSE(rank.verdicts.Take(Deadline::AfterMs(0)).has_value()) << "one verdict only";
+  });
+}
+
+// A stopped process whose watch was in the middle of a turn woke, found its peers silent for as
+// long as it had been stopped itself, and named one of them.
+TEST(Watch, ForgivesItsPeersWhereverInATurnItIsHeldUp) {
+  ThreadGroup group(2);
+  RunRanks(group, [&group](Communicator& world) {
+    constexpr int64_t kHangMs = 400;
+    WatchOptions options;
+    std::atomic<int> readings = 0;
+    if (world.rank() == 1) {
+      // Every seventh reading of the clock comes after a stop, so that stops fall everywhere.
+      options.now = [&readings] {
+        const int stops = ++readings / 7;
+        return Deadline::Clock::now() + std::chrono::milliseconds(3 * kHangMs * stops);
+      };
+    }
+    WatchedRank rank(world, group.ring(world.rank()), kHangMs, options);
+    ASSERT_OK(world.Barrier(Patience(), "all watch"));
+    const auto verdict = rank.verdicts.Take(Deadline::AfterMs(1500));
+    EXPECT_FALSE(verdict.has_value()) << verdict->reason;
+    if (world.rank() == 1) {
+      EXPECT_GT(readings, 5 * 7);
+    }
+    rank.watch->Disarm();
+    ASSERT_OK(world.Barrier(Patience(), "end"));
+    rank.watch.reset();
   });
 }
 
