@@ -1,6 +1,7 @@
 #include "launcher/planner/measure.h"
 
 #include <algorithm>
+#include <barrier>
 #include <bit>
 #include <chrono>
 #include <memory>
@@ -62,27 +63,30 @@ absl::StatusOr<Extent> SliceOf(const ModelConfig& config, int shard, int shards)
   return MakeExtent(config, {});
 }
 
-// Bytes of weights a second that each of `cores` reads while all do, a rank's thread on each.
+// Bytes of weights a second that each of `cores` reads while all do, a rank's thread on each: the
+// slowest of them, which the others wait for. Threads start together and then run on, as ranks do:
+// threads made anew for each pass share a core at first, and were slower by half in some processes.
 absl::StatusOr<double> ReadTogether(const PlannedModel& model, const MatrixForm& form,
                                     std::span<const int> cores) {
-  constexpr int kPasses = 2;
   const auto shards = static_cast<int>(cores.size());
   std::vector<std::unique_ptr<MatrixBench>> benches;
-  double bytes = 0;
   for (int i = 0; i < shards; ++i) {
     TRI_ASSIGN_OR_RETURN(const Extent extent, SliceOf(model.source.config, i, shards));
     TRI_ASSIGN_OR_RETURN(benches.emplace_back(), MatrixBench::Make(model, extent, form));
-    bytes = std::max(bytes, benches.back()->weight_bytes());
   }
+  std::vector<double> rates(cores.size());
+  std::barrier start(shards);
   const auto read = [&](size_t i) {
     RunOnCore(cores[i]);
-    for (int pass = 0; pass < kPasses; ++pass) benches[i]->Multiply(1);
+    benches[i]->Multiply(1);
+    start.arrive_and_wait();
+    rates[i] = benches[i]->weight_bytes() / UsualSeconds([&] { benches[i]->Multiply(1); });
   };
-  const double seconds = UsualSeconds([&] {
+  {
     std::vector<std::jthread> threads;
     for (size_t i = 0; i < benches.size(); ++i) threads.emplace_back(read, i);
-  });
-  return bytes * kPasses / seconds;
+  }
+  return std::ranges::min(rates);
 }
 
 absl::Status MeasureRate(const PlannedModel& model, const MatrixForm& form,
