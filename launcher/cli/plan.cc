@@ -23,6 +23,7 @@
 #include "runtime/base/status_macros.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/kv/page_pool.h"
+#include "runtime/ops/ops.h"
 
 namespace trireme {
 namespace {
@@ -32,6 +33,7 @@ struct PlanFlags {
   std::string cluster;
   MeshRequest mesh;
   Workload workload;
+  Arithmetic compute = Arithmetic::kNative;
   std::optional<DType> kv_dtype;  // else as --compute says
   bool measure = false;
   std::string save;
@@ -62,10 +64,12 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
   app.add_option("--ep", flags.mesh.ep, "only meshes of so many expert-parallel ranks");
   app.add_option_function<std::string>(
          "--compute",
-         [&workload](const std::string& name) {
-           workload.kv_dtype = name == "fp32" ? DType::kF32 : DType::kF16;
+         [&flags](const std::string& name) {
+           const bool fp32 = name == "fp32";
+           flags.compute = fp32 ? Arithmetic::kFp32 : Arithmetic::kNative;
+           flags.workload.kv_dtype = fp32 ? DType::kF32 : DType::kF16;
          },
-         "native: fp16 KV cache; fp32: fp32 KV cache")
+         "native: narrow dot products, fp16 KV cache; fp32: neither")
       ->check(CLI::IsMember({"native", "fp32"}));
   app.add_option_function<std::string>(
          "--kv-dtype",
@@ -166,7 +170,8 @@ absl::StatusOr<int> Plan(PlanFlags& flags) {
   TRI_RETURN_IF_ERROR(CompleteWorkload(source.config, flags.workload));
   flags.workload.kv_dtype = flags.kv_dtype.value_or(flags.workload.kv_dtype);
   TRI_RETURN_IF_ERROR(CheckKvDType(flags.workload.kv_dtype, source.config.head_dim));
-  TRI_ASSIGN_OR_RETURN(const PlannedModel model, PlanModel(source));
+  TRI_ASSIGN_OR_RETURN(PlannedModel model, PlanModel(source));
+  model.arithmetic = flags.compute;
   if (flags.measure) {
     TRI_ASSIGN_OR_RETURN(const bool leads, Measure(model, many, cluster));
     if (!leads) return kExitOk;

@@ -49,7 +49,8 @@ int64_t MaxPositions(const GroupOptions& options, const ModelConfig& config) {
 }
 
 DType KvDType(const GroupOptions& options) {
-  return options.kv_dtype.value_or(options.compute == Compute::kFp32 ? DType::kF32 : DType::kF16);
+  return options.kv_dtype.value_or(options.compute == Arithmetic::kFp32 ? DType::kF32
+                                                                        : DType::kF16);
 }
 
 int64_t PagesFor(int64_t positions) { return (positions + kPageTokens - 1) / kPageTokens; }
@@ -112,7 +113,8 @@ absl::StatusOr<SelfCheck> CheckSelf(const GroupOptions& options, int rank, int w
   }
   TRI_ASSIGN_OR_RETURN(parts.weights,
                        Weights::Bind(check.model.table, parts.extent, std::move(tensors)));
-  TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = ThreadsOf(options)}));
+  TRI_ASSIGN_OR_RETURN(parts.ops,
+                       MakeCpuOps({.threads = ThreadsOf(options), .arithmetic = options.compute}));
   return check;
 }
 
@@ -123,7 +125,7 @@ StartVote VoteOf(const absl::StatusOr<SelfCheck>& check, const GroupOptions& opt
               {"trireme version", TRIREME_VERSION},
               {"model identity", check->model.identity},
               {"mesh", check->mesh.ToString()},
-              {"compute", options.compute == Compute::kFp32 ? "fp32" : "native"},
+              {"compute", options.compute == Arithmetic::kFp32 ? "fp32" : "native"},
               {"KV cache", std::string(Name(KvDType(options)))},
               {"positions", absl::StrFormat("%d", MaxPositions(options, check->model.config))}}};
 }

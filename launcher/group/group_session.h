@@ -18,21 +18,18 @@
 #include "parallel/shards/model_source.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/config.h"
+#include "runtime/ops/ops.h"
 #include "runtime/tensor/dtype.h"
 #include "runtime/text/tokenizer.h"
 
 namespace trireme {
 
-enum class Compute {
-  kNative,  // the fast default: fp16 keys and values
-  kFp32,    // fp32 keys and values: what the reference's outputs are compared in
-};
-
 struct GroupOptions {
   std::string model;  // checkpoint directory, GGUF file or shard directory
   MeshRequest mesh;   // axes left out come from a shard directory, or are 1
-  Compute compute = Compute::kNative;
-  std::optional<DType> kv_dtype{};  // of keys and values; unset: as `compute` has them
+  Arithmetic compute =
+      Arithmetic::kNative;          // kFp32 is what the reference's outputs are compared in
+  std::optional<DType> kv_dtype{};  // of keys and values; unset: fp32 or fp16 as `compute`
   int threads = 0;                  // a rank's; 0: its share of the cores
   int64_t max_positions = 0;        // longest prompt + completion; 0: the model's, at most 131072
   int64_t kv_positions = 0;  // positions the KV cache holds in all; 0: as fits a quarter of memory

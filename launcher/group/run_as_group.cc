@@ -51,9 +51,10 @@ void AddGroupFlags(CLI::App& app, GroupOptions& options) {
   app.add_option("--tp", options.mesh.tp, "tensor-parallel ranks (default: the shards', or 1)");
   app.add_option("--pp", options.mesh.pp, "pipeline stages (default: the shards', or 1)");
   app.add_option("--ep", options.mesh.ep, "expert-parallel ranks (default: the shards', or 1)");
-  app.add_option("--compute", options.compute, "native: fp16 KV cache; fp32: fp32 KV cache")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Compute>{{"native", Compute::kNative}, {"fp32", Compute::kFp32}}));
+  app.add_option("--compute", options.compute,
+                 "native: narrow dot products, fp16 KV cache; fp32: neither")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Arithmetic>{
+          {"native", Arithmetic::kNative}, {"fp32", Arithmetic::kFp32}}));
   app.add_option_function<std::string>(
          "--kv-dtype",
          [&options](const std::string& name) { options.kv_dtype = KvDTypesByName().at(name); },

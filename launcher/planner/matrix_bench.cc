@@ -51,7 +51,8 @@ std::vector<MatrixForm> FormsOf(const PlannedModel& model) {
 absl::StatusOr<std::unique_ptr<MatrixBench>> MatrixBench::Make(const PlannedModel& model,
                                                                const Extent& extent,
                                                                std::optional<MatrixForm> form) {
-  TRI_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeCpuOps({.threads = 1}));
+  TRI_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops,
+                       MakeCpuOps({.threads = 1, .arithmetic = model.arithmetic}));
   auto bench = std::unique_ptr<MatrixBench>(new MatrixBench(std::move(ops)));
   TRI_ASSIGN_OR_RETURN(bench->source_, model.source.TensorsOf(0));
   for (const TensorSpec& spec : model.source.table) {

@@ -235,7 +235,8 @@ absl::Status MeasureDevices(const PlannedModel& model, ClusterFile& cluster) {
   SetMeasured("device.memory_bandwidth_gb_s", first.read_gb_s(), cluster);
   SetMeasured("shared.memory_bandwidth_gb_s",
               first.shared_read_gb_s() * static_cast<double>(devices), cluster);
-  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeCpuOps({.threads = 1}));
+  TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops,
+                       MakeCpuOps({.threads = 1, .arithmetic = model.arithmetic}));
   MeasureAttention(config, *ops, cluster);
   MeasurePasses(config, *ops, cluster);
   MeasureSampler(config, cluster);

@@ -11,6 +11,7 @@
 #include "parallel/mesh.h"
 #include "parallel/shards/model_source.h"
 #include "runtime/model/memory_plan.h"
+#include "runtime/ops/ops.h"
 
 namespace trireme {
 
@@ -52,6 +53,7 @@ double ShareOfExperts(const ModelConfig& config, double tokens);
 struct PlannedModel {
   const ModelSource& source;
   StoredTypes types;
+  Arithmetic arithmetic = Arithmetic::kNative;  // that it will run with
 
   StoredTable stored() const { return {source.table, types}; }
 };

@@ -6,7 +6,7 @@
 // Activations are fp32, row-major, [tokens, width]. Unless said otherwise outputs must not alias
 // inputs. 0 tokens is a no-op.
 //
-// ── Arithmetic (the numerics contract)
+// ── Arithmetic (the numerics contract), of Arithmetic::kFp32
 // ─────────────────────────────────────────────────────────────────── Dot(a, b) over K elements: 16
 // fp32 lanes, all starting at +0. Element k is added to lane k % 16 by
 //   lane = fma(a[k], b[k], lane), k ascending; the tail is padded with zeros in both operands to a
@@ -19,6 +19,10 @@
 //   once.
 // Exp(x): scalar_math.h, fma polynomial, the same steps in every backend. No libm in a verb.
 // Every other operation is a single rounding in the order written at the verb. No contraction.
+//
+// Arithmetic::kNative may multiply by the processor's narrow dot products instead. The same holds
+// then for batches, meshes and threads, but only among machines of one instruction class: those
+// that have the same narrow products.
 #pragma once
 
 #include <cstdint>
@@ -190,17 +194,23 @@ class Ops {
   virtual void ScatterExperts(ConstTensorView x, const Routing& routing, TensorView out) = 0;
 };
 
+enum class Arithmetic {
+  kFp32,    // the contract above: the same bits on every machine
+  kNative,  // the processor's narrow dot products too: the same bits within an instruction class
+};
+
 struct CpuOptions {
   int threads = 1;
   // Caps the vector width for tests: "", "AVX2", "AVX3", … as Highway names its targets; "" = the
   // best here. Unknown or unsupported names are an error that lists those supported.
   std::string target;
+  Arithmetic arithmetic = Arithmetic::kFp32;
 };
 absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options);
 // Targets of MakeCpuOps that this machine can run, best first.
 std::vector<std::string> CpuTargets();
 
 // The oracle: plain scalar loops.
-std::unique_ptr<Ops> MakeReferenceOps();
+std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic = Arithmetic::kFp32);
 
 }  // namespace trireme

@@ -36,9 +36,11 @@ absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   TRI_ASSIGN_OR_RETURN(parts.weights, Weights::Bind(parts.architecture->tensors(parts.config),
                                                     parts.extent, std::move(checkpoint.tensors)));
   if (run.reference_ops) {
-    parts.ops = MakeReferenceOps();
+    parts.ops = MakeReferenceOps(run.arithmetic);
   } else {
-    TRI_ASSIGN_OR_RETURN(parts.ops, MakeCpuOps({.threads = 1, .target = run.cpu_target}));
+    TRI_ASSIGN_OR_RETURN(
+        parts.ops,
+        MakeCpuOps({.threads = 1, .target = run.cpu_target, .arithmetic = run.arithmetic}));
   }
   return Stage::Create(std::move(parts), {.kv_dtype = run.kv_dtype,
                                           .pages = PagesOf(run),

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/engine/engine.h"
+#include "runtime/ops/ops.h"
 #include "runtime/tensor/dtype.h"
 
 namespace trireme {
@@ -31,6 +32,7 @@ struct MeshRun {
   Arrivals arrivals = Arrivals::kTogether;
   bool reference_ops = false;
   std::string cpu_target;
+  Arithmetic arithmetic = Arithmetic::kFp32;
 };
 
 struct MeshOutcome {

@@ -25,12 +25,13 @@ bool IsF32(const ConstTensorView& view) { return view.dtype == DType::kF32; }
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(cpu::Target target, int threads)
+  CpuOps(cpu::Target target, const CpuOptions& options)
       : target_(std::move(target)),
         kernels_(target_.kernels),
-        pool_(threads),
-        scratch_(static_cast<size_t>(threads)),
-        parts_(static_cast<size_t>(threads)) {}
+        arithmetic_(options.arithmetic),
+        pool_(options.threads),
+        scratch_(static_cast<size_t>(options.threads)),
+        parts_(static_cast<size_t>(options.threads)) {}
 
   std::string name() const override { return absl::StrFormat("cpu %s", target_.name); }
   absl::Status status() const override { return absl::OkStatus(); }
@@ -315,6 +316,7 @@ class CpuOps final : public Ops {
 
   const cpu::Target target_;
   const cpu::KernelTable& kernels_;
+  [[maybe_unused]] const Arithmetic arithmetic_;
   ThreadPool pool_;
   // The first task of a part of the work that nobody has taken.
   struct alignas(64) Part {
@@ -347,7 +349,7 @@ absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options) {
   }
   for (const cpu::Target& target : targets) {
     if (options.target.empty() || options.target == target.name) {
-      return std::make_unique<CpuOps>(target, options.threads);
+      return std::make_unique<CpuOps>(target, options);
     }
   }
   return absl::InvalidArgumentError(

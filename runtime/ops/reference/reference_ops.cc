@@ -156,6 +156,8 @@ void MergeChunk(std::span<const float> scores, const std::vector<std::vector<flo
 
 class ReferenceOps final : public Ops {
  public:
+  explicit ReferenceOps(Arithmetic arithmetic) : arithmetic_(arithmetic) {}
+
   std::string name() const override { return "reference"; }
   absl::Status status() const override { return absl::OkStatus(); }
 
@@ -373,10 +375,14 @@ class ReferenceOps final : public Ops {
     }
     for (size_t d = 0; d < state.out.size(); ++d) out[d] = state.out[d] / state.sum;
   }
+
+  [[maybe_unused]] const Arithmetic arithmetic_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ops> MakeReferenceOps() { return std::make_unique<ReferenceOps>(); }
+std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic) {
+  return std::make_unique<ReferenceOps>(arithmetic);
+}
 
 }  // namespace trireme
