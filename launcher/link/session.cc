@@ -83,6 +83,10 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat, std::stop_token s
     pthread_setname_np(pthread_self(), "link-read");
     ReadLoop();
   });
+  std::jthread compiler([this] {
+    pthread_setname_np(pthread_self(), "link-grammar");
+    CompileLoop();
+  });
   const std::stop_callback on_stop(stop, [this] { outbox_->Poke(); });
   End end = End::kLinkBroke;
   Deadline next_heartbeat = Deadline::AfterMs(0);
@@ -151,6 +155,7 @@ void Session::ReadLoop() {
     MutexLock lock(mutex_);
     reader_done_ = true;
     reader_ended_.NotifyAll();
+    constrained_came_.NotifyAll();
   }
   outbox_->Poke();
 }
@@ -158,24 +163,70 @@ void Session::ReadLoop() {
 void Session::Submit(const v1::Submit& submit) {
   const uint64_t request = submit.request();
   const uint64_t engine_id = ++last_engine_id_;
-  {
-    MutexLock lock(mutex_);
-    engine_ids_[request] = engine_id;
-  }
   Request work = ToRequest(submit);
   work.id = engine_id;
   if (submit.has_deadline_ms()) work.deadline_ms = SteadyClock().NowMs() + submit.deadline_ms();
+  {
+    MutexLock lock(mutex_);
+    engine_ids_[request] = engine_id;
+    if (work.grammar.constrained()) {
+      constrained_.push_back({request, std::move(work)});
+      constrained_came_.NotifyAll();
+      return;
+    }
+  }
+  Start(request, std::move(work));
+}
+
+void Session::Start(uint64_t request, Request work) {
   // The engine may call the sink after this session is gone; the outbox, shared, then drops what it
   // gets.
-  const absl::Status status =
-      engine_.Submit(std::move(work), [outbox = outbox_, request](const TokenEvent& event) {
-        outbox->Put(ToUpdate(request, event));
-      });
-  if (status.ok()) return;
+  const auto sink = [outbox = outbox_, request](const TokenEvent& event) {
+    outbox->Put(ToUpdate(request, event));
+  };
+  absl::Status status;
+  {
+    // A cancellation comes before or after this, not between.
+    MutexLock lock(mutex_);
+    if (!engine_ids_.contains(request)) return;
+    status = engine_.Submit(std::move(work), sink);
+  }
+  if (!status.ok()) Refuse(request, status);
+}
+
+void Session::Refuse(uint64_t request, const absl::Status& status) {
   v1::TokenUpdate update;
   update.set_request(request);
   SetError(status, update);
   outbox_->Put(std::move(update));
+}
+
+// Compiles on its own thread, so that requests without a grammar, and cancellations, do not wait
+// for those with one.
+void Session::CompileLoop() {
+  while (true) {
+    Constrained next;
+    {
+      MutexLock lock(mutex_);
+      while (constrained_.empty() && !reader_done_) {
+        constrained_came_.WaitUntil(mutex_, Deadline::Never());
+      }
+      if (reader_done_) return;
+      next = std::move(constrained_.front());
+      constrained_.pop_front();
+      if (!engine_ids_.contains(next.request)) continue;
+    }
+    GrammarCompiler* const grammars = engine_.options().grammars;
+    if (grammars != nullptr) {
+      // Kept by the compiler: Submit finds it.
+      const absl::Status compiled = grammars->Compile(next.work.grammar).status();
+      if (!compiled.ok()) {
+        Refuse(next.request, compiled);
+        continue;
+      }
+    }
+    Start(next.request, std::move(next.work));
+  }
 }
 
 void Session::Cancel(uint64_t request) {

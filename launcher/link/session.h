@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -67,6 +68,10 @@ class Session {
  private:
   void ReadLoop() ABSL_LOCKS_EXCLUDED(mutex_);
   void Submit(const v1::Submit& submit) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Hands the request to the engine, unless it has been cancelled.
+  void Start(uint64_t request, Request work) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Refuse(uint64_t request, const absl::Status& status);
+  void CompileLoop() ABSL_LOCKS_EXCLUDED(mutex_);
   void Cancel(uint64_t request) ABSL_LOCKS_EXCLUDED(mutex_);
   bool WriteUpdates(std::vector<v1::TokenUpdate> updates);
   bool WriteHeartbeat(const EngineStatus& status);
@@ -80,8 +85,16 @@ class Session {
   const std::shared_ptr<Outbox> outbox_ = std::make_shared<Outbox>();
   EngineStatus reported_;     // writer thread: as of the last heartbeat
   absl::Status link_status_;  // set at the end of Run
+  // A request whose grammar is to be compiled, which takes up to a second.
+  struct Constrained {
+    uint64_t request = 0;
+    Request work;
+  };
+
   Mutex mutex_;
   CondVar reader_ended_;
+  CondVar constrained_came_;  // or reader_done_
+  std::deque<Constrained> constrained_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, uint64_t> engine_ids_ ABSL_GUARDED_BY(mutex_);  // by the coordinator's number
   std::vector<uint64_t> traces_asked_ ABSL_GUARDED_BY(mutex_);       // numbers
   bool told_to_leave_ ABSL_GUARDED_BY(mutex_) = false;

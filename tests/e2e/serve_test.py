@@ -1,5 +1,6 @@
 """`trireme serve` with SmolLM2 over two ranks, asked by a gRPC client generated from proto/, as a user would."""
 
+import json
 import math
 import pathlib
 import signal
@@ -34,6 +35,25 @@ class ServeTest(serving.ServingTest):
         self.assertEqual([token for piece in pieces for token in piece.tokens], list(whole.tokens))
         self.assertEqual(whole.usage.completion_tokens, 24)
         self.assertEqual(whole.finish_reason, self.messages.FINISH_REASON_LENGTH)
+
+    def test_a_request_does_not_wait_for_the_grammar_of_another(self):
+        word = {"type": "string", "pattern": "^[a-z]{1,40}[A-Z]{1,40}$"}
+        schema = {"type": "object", "properties": {f"property{i}": word for i in range(600)}, "additionalProperties": False}
+        first = {}
+
+        def ask(name, request):
+            for _ in self.stub.Generate(request, timeout=60):
+                first.setdefault(name, time.monotonic())
+
+        constrained = self.generate_request("Answer in JSON: ", 4)
+        constrained.constraint.json_schema = json.dumps(schema)
+        plain = self.generate_request("The first", 4)
+        asking = threading.Thread(target=ask, args=("constrained", constrained))
+        asking.start()
+        time.sleep(0.02)
+        ask("plain", plain)
+        asking.join()
+        self.assertLess(first["plain"], first["constrained"])
 
     def test_tokenize_gives_back_the_text(self):
         text = "Hello, world! Ærøskøbing 🚀 12345"
