@@ -31,7 +31,7 @@ int DepthOf(const RankStep& rank_step, const GroupLinks& links) {
 }
 
 // The plans that come to a follower: the one that it works on, and the one after, if that is there
-// already.
+// already. A plan's late masks come between the two, to those who sample.
 class Inbox {
  public:
   explicit Inbox(const GroupLinks& links) : links_(links) {}
@@ -39,12 +39,24 @@ class Inbox {
   // Waits for the next plan, which stays as it is until the call after.
   absl::StatusOr<const StepPlan*> Next(Deadline deadline) {
     current_ = 1 - current_;
+    has_masks_ = false;
     if (!has_next_) {
       TRI_RETURN_IF_ERROR(WaitForPlan(deadline));
       TRI_RETURN_IF_ERROR(Receive(plans_[current_]));
     }
     has_next_ = false;
     return &plans_[current_];
+  }
+
+  // Waits for the current plan's masks, if they come later and have not come.
+  absl::Status TakeMasks() {
+    StepPlan& plan = plans_[current_];
+    if (plan.late_masks == 0 || std::exchange(has_masks_, true)) return absl::OkStatus();
+    TRI_ASSIGN_OR_RETURN(
+        const std::span<const std::byte> message,
+        links_.world->RecvMessage(kLeader, kMaxEncodedPlan,
+                                  Deadline::AfterMs(links_.step_timeout_ms), "step masks"));
+    return DecodeMasks(message, plan);
   }
 
   // The plan after, if it has come.
@@ -81,6 +93,7 @@ class Inbox {
   std::array<StepPlan, 2> plans_;
   size_t current_ = 0;
   bool has_next_ = false;
+  bool has_masks_ = false;  // of the current plan
 };
 
 // A follower's part of a step. Between its rows and its layers it looks for the plan after, whose
@@ -88,9 +101,16 @@ class Inbox {
 absl::StatusOr<std::optional<StepResult>> FollowStep(RankStep& rank_step, const StepPlan& plan,
                                                      Inbox& inbox) {
   TRI_RETURN_IF_ERROR(rank_step.TakeRows(plan));
-  TRI_ASSIGN_OR_RETURN(const StepPlan* const next, inbox.Peek());
-  if (next != nullptr && !next->stop) TRI_RETURN_IF_ERROR(rank_step.Expect(*next));
-  return rank_step.Compute();
+  if (rank_step.stage().extent().place.stages > 1) {
+    // The leader has sent them with the rows that are here.
+    if (rank_step.samples()) TRI_RETURN_IF_ERROR(inbox.TakeMasks());
+    TRI_ASSIGN_OR_RETURN(const StepPlan* const next, inbox.Peek());
+    if (next != nullptr && !next->stop) TRI_RETURN_IF_ERROR(rank_step.Expect(*next));
+  }
+  TRI_RETURN_IF_ERROR(rank_step.Forward());
+  if (!rank_step.samples()) return std::nullopt;
+  TRI_RETURN_IF_ERROR(inbox.TakeMasks());
+  return rank_step.Sample();
 }
 
 absl::Status SendResult(PostedMessages& results, const absl::StatusOr<StepResult>& result,
@@ -106,7 +126,8 @@ GroupExecutor::GroupExecutor(std::unique_ptr<Stage> stage, const GroupLinks& lin
     : links_(links),
       rank_step_(std::move(stage), links),
       depth_(DepthOf(rank_step_, links)),
-      plans_(*links.world, depth_ + 1, "step plan") {}
+      plans_(*links.world, depth_ + 1, "step plan"),
+      masks_(*links.world, depth_ + 1, "step masks") {}
 
 GroupExecutor::~GroupExecutor() {
   const Deadline deadline =
@@ -144,24 +165,42 @@ absl::Status GroupExecutor::StopFollowers(Deadline deadline) {
   StepPlan stop;
   stop.stop = true;
   TRI_RETURN_IF_ERROR(SendToFollowers(stop, deadline));
+  TRI_RETURN_IF_ERROR(masks_.Finish(deadline));
   return plans_.Finish(deadline);
 }
 
-absl::Status GroupExecutor::Submit(const StepPlan& plan) {
+absl::Status GroupExecutor::SendMasks(const StepPlan& plan, Deadline deadline) {
+  const int first = std::max(rank_step_.sampling_rank(), kLeader + 1);
+  if (first == links_.world->size()) return absl::OkStatus();
+  TRI_ASSIGN_OR_RETURN(std::vector<std::byte>* const bytes, masks_.Open(deadline));
+  EncodeMasks(plan, *bytes);
+  for (int rank = first; rank < links_.world->size(); ++rank) {
+    TRI_RETURN_IF_ERROR(masks_.Post(rank));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupExecutor::Submit(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) {
   TRI_RETURN_IF_ERROR(failure_);
   TRI_CHECK_LT(static_cast<int>(in_flight_.size()), depth_) << "more plans in flight than depth()";
   in_flight_.push_back({plan.step, WatchDeadline(links_)});
   if (in_flight_.size() == 1) links_.begin_step(plan.step, in_flight_.front().late);
-  const absl::Status run = Run(plan);
+  const absl::Status run = Run(plan, wait_for_masks);
   return run.ok() ? run : Lost(run);
 }
 
-absl::Status GroupExecutor::Run(const StepPlan& plan) {
+absl::Status GroupExecutor::Run(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) {
   const Deadline deadline = Deadline::AfterMs(links_.step_timeout_ms);
   links_.world->SetStep(plan.step, deadline);
   TRI_RETURN_IF_ERROR(SendToFollowers(plan, deadline));
   TRI_RETURN_IF_ERROR(rank_step_.TakeRows(plan));
-  TRI_ASSIGN_OR_RETURN(result_, rank_step_.Compute());
+  TRI_RETURN_IF_ERROR(rank_step_.Forward());
+  if (plan.late_masks > 0) {
+    wait_for_masks();
+    TRI_RETURN_IF_ERROR(SendMasks(plan, deadline));
+  }
+  if (!rank_step_.samples()) return absl::OkStatus();
+  TRI_ASSIGN_OR_RETURN(result_, rank_step_.Sample());
   return absl::OkStatus();
 }
 

@@ -24,7 +24,7 @@ class GroupExecutor final : public Executor {
   // group has failed.
   ~GroupExecutor() override;
 
-  absl::Status Submit(const StepPlan& plan) override;
+  absl::Status Submit(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) override;
   absl::StatusOr<StepResult> Await(Deadline deadline) override;
   int depth() const override { return depth_; }
 
@@ -34,9 +34,11 @@ class GroupExecutor final : public Executor {
     Deadline late = Deadline::Never();  // for the watch
   };
 
-  absl::Status Run(const StepPlan& plan);
+  absl::Status Run(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks);
   absl::StatusOr<StepResult> TakeResult(Deadline deadline);
   absl::Status SendToFollowers(const StepPlan& plan, Deadline deadline);
+  // To those who sample.
+  absl::Status SendMasks(const StepPlan& plan, Deadline deadline);
   absl::Status StopFollowers(Deadline deadline);
   // Remembers that the group has failed.
   absl::Status Lost(const absl::Status& error);
@@ -45,6 +47,7 @@ class GroupExecutor final : public Executor {
   RankStep rank_step_;
   const int depth_;
   PostedMessages plans_;
+  PostedMessages masks_;
   std::vector<InFlight> in_flight_;   // oldest first
   std::optional<StepResult> result_;  // where the leader samples
   absl::Status failure_;

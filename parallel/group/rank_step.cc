@@ -107,40 +107,45 @@ absl::Status RankStep::Expect(const StepPlan& next) {
   return link_ ? link_->Expect(RowsOf(next)) : absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<StepResult>> RankStep::Compute() {
-  auto result = Run();
+absl::Status RankStep::Forward() {
+  const absl::Status run = RunLayers();
+  return run.ok() ? run : Fail(run);
+}
+
+absl::Status RankStep::RunLayers() {
+  const auto begin = Clock::now();
+  TRI_RETURN_IF_ERROR(stage_->Begin(*plan_));
+  TRI_RETURN_IF_ERROR(stage_->Forward(stage_comm_));
+  layers_us_ = MicrosecondsSince(begin);
+  if (samples()) return absl::OkStatus();
+  link_->AddTime({.wait_us = static_cast<uint32_t>(waited_us_),
+                  .compute_us = static_cast<uint32_t>(layers_us_)});
+  TRI_RETURN_IF_ERROR(link_->HandOn());
+  return PostLoads(*plan_);
+}
+
+absl::StatusOr<std::optional<StepResult>> RankStep::Sample() {
+  auto result = RunHead();
   if (!result.ok()) return Fail(result.status());
   return result;
 }
 
-absl::StatusOr<std::optional<StepResult>> RankStep::Run() {
+absl::StatusOr<std::optional<StepResult>> RankStep::RunHead() {
   const auto begin = Clock::now();
-  TRI_RETURN_IF_ERROR(stage_->Begin(*plan_));
-  TRI_RETURN_IF_ERROR(stage_->Forward(stage_comm_));
-  std::optional<StepResult> result;
-  if (stage_->extent().last_stage()) {
-    TRI_ASSIGN_OR_RETURN(result, Sample());
-  }
-  const StageTime time{.wait_us = static_cast<uint32_t>(waited_us_),
-                       .compute_us = static_cast<uint32_t>(MicrosecondsSince(begin))};
-  if (link_) link_->AddTime(time);
-  if (stage_->extent().last_stage()) {
-    if (result && !link_) result->stage_times = {time};
-    if (result && link_) result->stage_times.assign(link_->times().begin(), link_->times().end());
-    return result;
-  }
-  TRI_RETURN_IF_ERROR(link_->HandOn());
-  TRI_RETURN_IF_ERROR(PostLoads(*plan_));
-  return result;
-}
-
-absl::StatusOr<std::optional<StepResult>> RankStep::Sample() {
   TRI_ASSIGN_OR_RETURN(StepResult result, stage_->Sample(stage_comm_));
+  const StageTime time{.wait_us = static_cast<uint32_t>(waited_us_),
+                       .compute_us = static_cast<uint32_t>(layers_us_ + MicrosecondsSince(begin))};
+  if (link_) link_->AddTime(time);
   if (stage_->extent().place.shard != 0) return std::optional<StepResult>();
   if (plan_->report_loads) {
     const auto before = loads_.size() - stage_->expert_loads().size();
     result.expert_loads.insert(result.expert_loads.begin(), loads_.begin(),
                                loads_.begin() + static_cast<std::ptrdiff_t>(before));
+  }
+  if (link_) {
+    result.stage_times.assign(link_->times().begin(), link_->times().end());
+  } else {
+    result.stage_times = {time};
   }
   return std::optional(std::move(result));
 }

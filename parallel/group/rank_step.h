@@ -51,26 +51,31 @@ class RankStep {
  public:
   RankStep(std::unique_ptr<Stage> stage, const GroupLinks& links);
 
-  // A step is TakeRows, then Compute. Any error is final, and comes again from every TakeRows; that
-  // takes the rows that are due all the same and tells the stage after, so that no stage before or
-  // after waits for this one. (But for errors of the communicators, after which nothing is sent.)
+  // A step is TakeRows, then Forward, then on the last stage Sample. Any error is final, and comes
+  // again from every TakeRows; that takes the rows that are due all the same and tells the stage
+  // after, so that no stage before or after waits for this one. (But for errors of the
+  // communicators, after which nothing is sent.)
   //
-  // Waits for the step's rows, or, on the first stage, for a buffer. The plan outlives Compute.
+  // Waits for the step's rows, or, on the first stage, for a buffer. The plan outlives the step.
   absl::Status TakeRows(const StepPlan& plan);
   // Lets the rows of the plan after come in while this one computes.
   absl::Status Expect(const StepPlan& next);
-  // The result on the rank that samples (the last stage's shard 0), nothing on others.
-  absl::StatusOr<std::optional<StepResult>> Compute();
+  // The stage's layers; hands on the rows, but for the last stage.
+  absl::Status Forward();
+  // On the last stage: the result on the rank that samples (shard 0), nothing on others. The plan's
+  // masks are whole.
+  absl::StatusOr<std::optional<StepResult>> Sample();
   // Until the stage after has taken everything.
   absl::Status Finish(Deadline deadline);
 
   const Stage& stage() const { return *stage_; }
+  bool samples() const { return stage_->extent().last_stage(); }
   int sampling_rank() const;
 
  private:
   absl::Status Take(const StepPlan& plan, Deadline deadline);
-  absl::StatusOr<std::optional<StepResult>> Run();
-  absl::StatusOr<std::optional<StepResult>> Sample();
+  absl::Status RunLayers();
+  absl::StatusOr<std::optional<StepResult>> RunHead();
   // Tells the stage after, names this rank in the error, and returns it.
   absl::Status Fail(const absl::Status& error);
   // Rows of the plan that the buffers hold (a plan that has more is refused by its stage).
@@ -91,6 +96,7 @@ class RankStep {
   const StepPlan* plan_ = nullptr;
   Deadline deadline_ = Deadline::Never();  // of the current step
   int64_t waited_us_ = 0;                  // for its rows
+  int64_t layers_us_ = 0;                  // in its layers
   absl::Status failure_;                   // the first
 };
 

@@ -15,6 +15,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status_macros.h"
+#include "runtime/engine/mask_maker.h"
 #include "runtime/engine/request_check.h"
 #include "runtime/engine/scheduler.h"
 
@@ -146,7 +147,11 @@ class Engine::Loop {
       record.planned_ns = MonotonicNs();
       plan->report_loads = options_.experts > 0 && steps_since_idle_ % kStepsBetweenLoads == 0;
       ++steps_since_idle_;
-      const absl::Status submitted = executor_->Submit(*plan);
+      plan->masks.resize(scheduler_.grammars().size() *
+                         static_cast<size_t>(MaskWords(options_.vocabulary)));
+      masks_.Start(scheduler_.grammars(), plan->masks);
+      const absl::Status submitted = executor_->Submit(*plan, [this] { masks_.Wait(); });
+      masks_.Wait();  // also where the step failed before it came to them
       Keep(*plan, std::move(record));
       TRI_RETURN_IF_ERROR(submitted);
       ++in_flight_;
@@ -267,6 +272,7 @@ class Engine::Loop {
   Scheduler scheduler_;            // engine thread only
   int in_flight_ = 0;              // engine thread only: plans submitted and not yet awaited
   uint64_t steps_since_idle_ = 0;  // engine thread only
+  MaskMaker masks_;                // engine thread only
   mutable Mutex mutex_;
   CondVar changed_;  // an arrival, a cancellation, or stopping_
   std::vector<Arrival> arrivals_ ABSL_GUARDED_BY(mutex_);

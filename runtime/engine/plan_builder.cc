@@ -8,6 +8,19 @@ namespace {
 
 int32_t SizeOf(const auto& values) { return static_cast<int32_t>(values.size()); }
 
+// Whether the sequence's grammar lets nothing but a stop follow: only asked of sequences that may
+// not stop yet, as it takes the mask, which is to be made later.
+bool OnlyStops(Sequence& sequence) {
+  GrammarState* const grammar = sequence.grammar();
+  if (grammar == nullptr) return false;
+  std::vector<uint32_t> mask(sequence.mask_words());
+  grammar->Mask(mask);
+  for (const int32_t stop : sequence.request().stop_tokens) {
+    mask[static_cast<size_t>(stop / 32)] &= ~(uint32_t{1} << (stop % 32));
+  }
+  return std::all_of(mask.begin(), mask.end(), [](uint32_t word) { return word == 0; });
+}
+
 }  // namespace
 
 PlanBuilder::PlanBuilder(uint64_t step, int64_t chunk, int64_t page_tokens)
@@ -89,8 +102,7 @@ void PlanBuilder::AppendScores(const Sequence& sequence, int64_t rows) {
 void PlanBuilder::AppendDraws(Sequence& sequence) {
   const std::span<const int32_t> drafts = sequence.drafts;
   PlanRange biases;
-  bool must_stop = false;
-  const int32_t mask = AppendMask(sequence, must_stop);
+  const int32_t mask = AppendMask(sequence);
   for (size_t ahead = 0; ahead <= drafts.size(); ++ahead) {
     const int64_t made = sequence.made() + static_cast<int64_t>(ahead);
     SampleRow sample = RowOf(sequence, SizeOf(plan_.tokens) - 1 + static_cast<int32_t>(ahead));
@@ -98,7 +110,7 @@ void PlanBuilder::AppendDraws(Sequence& sequence) {
     const bool as_before =
         ahead > 0 && sequence.stops_are_banned(made) == sequence.stops_are_banned(made - 1);
     if (!as_before) {
-      biases = AppendBiases(sequence, sequence.stops_are_banned(made) && !must_stop);
+      biases = AppendBiases(sequence, sequence.stops_are_banned(made) && !OnlyStops(sequence));
     }
     sample.mask = mask;
     sample.biases = biases;
@@ -110,22 +122,10 @@ void PlanBuilder::AppendDraws(Sequence& sequence) {
   }
 }
 
-int32_t PlanBuilder::AppendMask(Sequence& sequence, bool& must_stop) {
-  GrammarState* grammar = sequence.grammar();
-  if (grammar == nullptr) return -1;
-  const size_t words = sequence.mask_words();
-  const size_t first = plan_.masks.size();
-  plan_.masks.resize(first + words);
-  const std::span<uint32_t> mask = std::span(plan_.masks).subspan(first);
-  grammar->Mask(mask);
-  if (sequence.stops_are_banned(sequence.made())) {
-    std::vector<uint32_t> others(mask.begin(), mask.end());
-    for (const int32_t stop : sequence.request().stop_tokens) {
-      others[static_cast<size_t>(stop / 32)] &= ~(uint32_t{1} << (stop % 32));
-    }
-    must_stop = std::all_of(others.begin(), others.end(), [](uint32_t word) { return word == 0; });
-  }
-  return static_cast<int32_t>(first / words);
+int32_t PlanBuilder::AppendMask(Sequence& sequence) {
+  if (sequence.grammar() == nullptr) return -1;
+  grammars_.push_back(sequence.grammar());
+  return plan_.late_masks++;
 }
 
 PlanRange PlanBuilder::AppendBiases(const Sequence& sequence, bool ban_stops) {

@@ -40,13 +40,15 @@ class PlanBuilder {
   const StepPlan& plan() const { return plan_; }
   StepPlan TakePlan() { return std::move(plan_); }
   PlanInFlight TakeExpected() { return {plan_.step, std::move(expected_)}; }
+  // Those of the plan's masks, in their order.
+  std::vector<GrammarState*> TakeGrammars() { return std::move(grammars_); }
 
  private:
   void AppendPages(const Sequence& sequence, int64_t end);
   void AppendScores(const Sequence& sequence, int64_t rows);
   void AppendDraws(Sequence& sequence);
-  // The mask of tokens that the grammar allows; whether a stop must be left among them.
-  int32_t AppendMask(Sequence& sequence, bool& must_stop);
+  // The number of the mask that the sequence's grammar is to make; -1 without one.
+  int32_t AppendMask(Sequence& sequence);
   PlanRange AppendBiases(const Sequence& sequence, bool ban_stops);
   SampleRow RowOf(const Sequence& sequence, int32_t row) const;
 
@@ -54,6 +56,7 @@ class PlanBuilder {
   const int64_t page_tokens_;
   StepPlan plan_;
   std::vector<Expected> expected_;
+  std::vector<GrammarState*> grammars_;
 };
 
 }  // namespace trireme

@@ -172,6 +172,7 @@ StepPlan Scheduler::FinishPlan(PlanBuilder& builder) {
   }
   planned_.clear();
   kv_.EndPlan();
+  grammars_ = builder.TakeGrammars();
   in_flight_.push_back(builder.TakeExpected());
   return builder.TakePlan();
 }

@@ -33,6 +33,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -92,6 +93,9 @@ class Scheduler {
   // The next step; nullopt when there is nothing to run until a result comes, or depth plans are in
   // flight.
   std::optional<StepPlan> Next();
+  // Those that are to make the late masks of the plan that Next gave last, in their order. Theirs
+  // until anything else is called here.
+  std::span<GrammarState* const> grammars() const { return grammars_; }
   // Applies the result of the oldest plan in flight.
   std::vector<TokenEvent> Complete(const StepResult& result);
 
@@ -151,6 +155,7 @@ class Scheduler {
     bool was_reading;
   };
   std::vector<Planned> planned_;
+  std::vector<GrammarState*> grammars_;
   int64_t decoders_ahead_ = 0;  // sequences that it is still to take one row of
   int64_t rows_left_ = 0;
   int64_t drafts_left_ = 0;

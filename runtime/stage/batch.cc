@@ -93,8 +93,12 @@ absl::Status CheckSamples(const StepPlan& plan, const BatchLimits& limits) {
     return Malformed(plan, "token or count of a history out of range");
   }
   const auto words = static_cast<size_t>(MaskWords(limits.vocabulary));
-  if (plan.masks.size() % words != 0) return Malformed(plan, "masks are not whole");
-  const auto masks = static_cast<int64_t>(plan.masks.size() / words);
+  if (plan.late_masks < 0) return Malformed(plan, "fewer than no masks are to come");
+  if (plan.late_masks == 0 && plan.masks.size() % words != 0) {
+    return Malformed(plan, "masks are not whole");
+  }
+  const int64_t masks =
+      plan.late_masks > 0 ? plan.late_masks : static_cast<int64_t>(plan.masks.size() / words);
   for (const SampleRow& sample : plan.samples) {
     if (sample.row < 0 || sample.row >= static_cast<int64_t>(plan.tokens.size()) ||
         sample.target < -1 || sample.target >= limits.vocabulary || sample.num_logprobs < -1 ||
@@ -133,6 +137,15 @@ absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits) {
   TRI_RETURN_IF_ERROR(CheckCopies(plan, plan.page_copies, limits.pages));
   TRI_RETURN_IF_ERROR(CheckCopies(plan, plan.chunk_page_copies, limits.chunk_pages));
   return CheckSamples(plan, limits);
+}
+
+absl::Status CheckLateMasks(const StepPlan& plan, const BatchLimits& limits) {
+  const int64_t words = plan.late_masks * MaskWords(limits.vocabulary);
+  if (plan.late_masks == 0 || static_cast<int64_t>(plan.masks.size()) == words) {
+    return absl::OkStatus();
+  }
+  return Malformed(
+      plan, absl::StrFormat("expected %d words of masks, found %d", words, plan.masks.size()));
 }
 
 Batch::Batch(const BatchLimits& limits) : chunk_(limits.chunk) {

@@ -22,6 +22,8 @@ struct BatchLimits {
 // Every index of a plan that came over a wire is checked before it touches memory
 // (INVALID_ARGUMENT).
 absl::Status CheckPlan(const StepPlan& plan, const BatchLimits& limits);
+// Whether the masks that came after the plan are as many as it says.
+absl::Status CheckLateMasks(const StepPlan& plan, const BatchLimits& limits);
 
 class Batch {
  public:

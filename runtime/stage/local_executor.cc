@@ -10,10 +10,11 @@ LocalExecutor::LocalExecutor(std::unique_ptr<Stage> stage) : stage_(std::move(st
             stage_->extent().place.shards == 1);
 }
 
-absl::Status LocalExecutor::Submit(const StepPlan& plan) {
+absl::Status LocalExecutor::Submit(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) {
   TRI_CHECK(!result_) << "more plans in flight than depth()";
   TRI_RETURN_IF_ERROR(stage_->Begin(plan));
   TRI_RETURN_IF_ERROR(stage_->Forward(collectives_));
+  if (plan.late_masks > 0) wait_for_masks();
   TRI_ASSIGN_OR_RETURN(result_, stage_->Sample(collectives_));
   return absl::OkStatus();
 }

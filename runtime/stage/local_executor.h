@@ -16,7 +16,7 @@ class LocalExecutor final : public Executor {
   // The stage must be first and last of its pipeline, with one shard.
   explicit LocalExecutor(std::unique_ptr<Stage> stage);
 
-  absl::Status Submit(const StepPlan& plan) override;
+  absl::Status Submit(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) override;
   absl::StatusOr<StepResult> Await(Deadline deadline) override;
   int depth() const override { return 1; }
 

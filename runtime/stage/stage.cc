@@ -141,6 +141,7 @@ absl::Status Stage::Forward(Collectives& collectives) {
 
 absl::StatusOr<StepResult> Stage::Sample(Collectives& collectives) {
   TRI_CHECK(parts_.extent.last_stage());
+  TRI_RETURN_IF_ERROR(CheckLateMasks(*plan_, limits_));
   StepResult result;
   result.step = plan_->step;
   LayerContext context = Context(collectives);

@@ -116,7 +116,7 @@ void VisitPlan(Visitor& visit, Plan& plan) {
   visit(plan.bias_values);
   visit(plan.history_tokens);
   visit(plan.history_counts);
-  visit(plan.masks);
+  visit(plan.late_masks);
 }
 
 template <typename Visitor, typename Token>
@@ -145,6 +145,7 @@ constexpr size_t kTokenBytes = 22;
 void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes) {
   Writer write(bytes);
   VisitPlan(write, plan);
+  if (plan.late_masks == 0) write(plan.masks);
   write(static_cast<uint32_t>(plan.samples.size()));
   for (const SampleRow& sample : plan.samples) VisitSample(write, sample);
 }
@@ -152,11 +153,29 @@ void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes) {
 absl::Status DecodePlan(std::span<const std::byte> bytes, StepPlan& plan) {
   Reader read(bytes);
   VisitPlan(read, plan);
+  plan.masks.clear();
+  if (plan.late_masks == 0) read(plan.masks);
   plan.samples.resize(read.Count(kSampleBytes));
   for (SampleRow& sample : plan.samples) VisitSample(read, sample);
   if (read.ok() && read.at_end()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrFormat("malformed step plan of %d bytes", bytes.size()));
+}
+
+void EncodeMasks(const StepPlan& plan, std::vector<std::byte>& bytes) {
+  Writer write(bytes);
+  write(plan.step);
+  write(plan.masks);
+}
+
+absl::Status DecodeMasks(std::span<const std::byte> bytes, StepPlan& plan) {
+  Reader read(bytes);
+  uint64_t step = 0;
+  read(step);
+  read(plan.masks);
+  if (read.ok() && read.at_end() && step == plan.step) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("malformed masks of step %d, of %d bytes", plan.step, bytes.size()));
 }
 
 void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byte>& bytes) {

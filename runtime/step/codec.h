@@ -24,6 +24,10 @@ void EncodePlan(const StepPlan& plan, std::vector<std::byte>& bytes);
 // content is of no use.
 absl::Status DecodePlan(std::span<const std::byte> bytes, StepPlan& plan);
 
+// The masks of a plan with late ones; how many there must be is for the stage to check.
+void EncodeMasks(const StepPlan& plan, std::vector<std::byte>& bytes);
+absl::Status DecodeMasks(std::span<const std::byte> bytes, StepPlan& plan);
+
 // A result, or the error that took its place (the stage failed on the rank that owed it).
 void EncodeResult(const absl::StatusOr<StepResult>& result, std::vector<std::byte>& bytes);
 absl::StatusOr<StepResult> DecodeResult(std::span<const std::byte> bytes);

@@ -4,7 +4,7 @@
 // A StepPlan is everything every rank needs for one step, as flat arrays: rows of tokens grouped in
 // spans (one span a sequence), the pages each sequence's keys and values live in, and which rows to
 // sample and how. It is self-contained: a follower keeps nothing from one plan to the next but the
-// bytes in its pages.
+// bytes in its pages. (Only masks may come after it: late_masks.)
 #pragma once
 
 #include <cstdint>
@@ -79,6 +79,9 @@ struct StepPlan {
   // How often the completion so far holds the token; 0: only the prompt does.
   std::vector<int32_t> history_counts;
   std::vector<uint32_t> masks;  // [masks, MaskWords(vocabulary)] bit t % 32 of word t / 32: token t
+  // So many masks are made while the layers run: they do not travel with the plan, and `masks` is
+  // whole only by the time that the step samples (Executor::Submit). 0: they are all here.
+  int32_t late_masks = 0;
 };
 
 // Words of 32 bits that a mask over a vocabulary takes.

@@ -38,6 +38,21 @@ SCHEMAS = [
 
 
 class JsonSchemaTest(trireme.TriremeTest):
+    def test_answers_under_a_schema_are_the_same_on_every_mesh(self):
+        prompts = self.folder / "prompts.jsonl"
+        prompts.write_text("\n".join(json.dumps({"prompt": "Answer in JSON: ", "max_tokens": 24, "temperature": 1.0, "seed": seed,
+                                                 "json_schema": schema, "min_tokens": 3 * (seed % 2)})
+                                     for seed, schema in enumerate(SCHEMAS)))
+        flags = ["--model", trireme.smollm2(), "--prompts-file", prompts]
+        alone, lines = trireme.generate(*flags)
+        self.assert_succeeds(alone)
+        self.assertEqual(len(lines), len(SCHEMAS))
+        for tp, pp in ((2, 1), (1, 2), (2, 2)):
+            with self.subTest(tp=tp, pp=pp):
+                result, _ = trireme.generate(*flags, "--tp", tp, "--pp", pp, np=tp * pp)
+                self.assert_succeeds(result)
+                self.assertEqual(result.stdout, alone.stdout)
+
     def test_every_completion_under_a_schema_validates(self):
         import jsonschema
         prompts = self.folder / "prompts.jsonl"

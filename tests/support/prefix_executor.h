@@ -49,7 +49,7 @@ class PrefixExecutor final : public Executor {
         slots_(static_cast<size_t>(pages * page_tokens), -1),
         before_step_(std::move(before_step)) {}
 
-  absl::Status Submit(const StepPlan& plan) override {
+  absl::Status Submit(const StepPlan& plan, absl::FunctionRef<void()>) override {
     if (absl::Status status = before_step_(plan.step); !status.ok()) return status;
     StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
     if (experts_ > 0) {

@@ -125,7 +125,7 @@ absl::Status Decode(GroupExecutor& executor, std::vector<Decoding>& sequences,
   uint64_t step = 0;
   while (!ready.empty() || !in_flight.empty()) {
     while (!ready.empty() && static_cast<int>(in_flight.size()) < executor.depth()) {
-      TRI_RETURN_IF_ERROR(executor.Submit(ready.front()->Next(++step)));
+      TRI_RETURN_IF_ERROR(executor.Submit(ready.front()->Next(++step), [] {}));
       in_flight.push_back(ready.front());
       ready.pop_front();
     }

@@ -34,7 +34,7 @@ class CountingExecutor final : public Executor {
   // Every plan is answered before it goes.
   ~CountingExecutor() override { EXPECT_TRUE(fail_at_ > 0 || results_.empty()); }
 
-  absl::Status Submit(const StepPlan& plan) override {
+  absl::Status Submit(const StepPlan& plan, absl::FunctionRef<void()>) override {
     EXPECT_LT(static_cast<int>(results_.size()), depth_);
     if (plan.step == fail_at_) return absl::DeadlineExceededError("rank 1 on h2 is late");
     StepResult result{.step = plan.step, .samples = {}, .expert_loads = {}};
@@ -287,7 +287,8 @@ TEST(Engine, StopStringsAndGrammarsNeedATokenizer) {
 // Draws the last token that the mask allows.
 class MaskedExecutor final : public Executor {
  public:
-  absl::Status Submit(const StepPlan& plan) override {
+  absl::Status Submit(const StepPlan& plan, absl::FunctionRef<void()> wait_for_masks) override {
+    wait_for_masks();
     result_ = {.step = plan.step, .samples = {}, .expert_loads = {}};
     const size_t words = static_cast<size_t>(MaskWords(ByteTokenizer::kEnd + 1));
     for (const SampleRow& sample : plan.samples) {

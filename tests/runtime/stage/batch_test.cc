@@ -46,6 +46,16 @@ StepPlan GoodPlan() {
 
 TEST(CheckPlan, AcceptsAPlanThatUsesEverything) { EXPECT_OK(CheckPlan(GoodPlan(), kLimits)); }
 
+TEST(CheckPlan, WantsAsManyLateMasksAsThePlanSays) {
+  StepPlan plan = GoodPlan();
+  plan.late_masks = 2;
+  EXPECT_OK(CheckLateMasks(plan, kLimits));
+  plan.masks.pop_back();
+  EXPECT_OK(CheckPlan(plan, kLimits));
+  EXPECT_THAT(CheckLateMasks(plan, kLimits),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected 4 words of masks")));
+}
+
 TEST(CheckPlan, AcceptsSeveralSamplesOfOneRow) {
   StepPlan plan = GoodPlan();
   plan.samples = {{.row = 2, .sequence = 0}, {.row = 2, .sequence = 1}};
@@ -145,6 +155,14 @@ INSTANTIATE_TEST_SUITE_P(
               "a bias is NaN or infinite"},
         Fault{"HistoryToken", [](StepPlan& p) { p.history_tokens[0] = -1; }, "token or count"},
         Fault{"HistoryCount", [](StepPlan& p) { p.history_counts[0] = -1; }, "token or count"},
+        Fault{"FewerThanNoMasks", [](StepPlan& p) { p.late_masks = -1; }, "fewer than no masks"},
+        Fault{"LateMaskBeyond",
+              [](StepPlan& p) {
+                p.late_masks = 1;
+                p.samples[0].mask = 1;
+              },
+              "sample names biases, a history or a mask"},
+
         Fault{"HalfAMask", [](StepPlan& p) { p.masks.pop_back(); }, "masks are not whole"},
         Fault{"Temperature", [](StepPlan& p) { p.samples[0].params.temperature = std::nanf(""); },
               "temperature must be"},

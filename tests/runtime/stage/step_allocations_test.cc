@@ -91,7 +91,7 @@ TEST_P(StepAllocations, OnlyTheResultsOwn) {
     const StepPlan plan =
         DecodePlan(position, chunk, position % 2 == 0 ? SamplingParams{} : filtered);
     const int64_t before = allocations.load();
-    const absl::Status submitted = executor->Submit(plan);
+    const absl::Status submitted = executor->Submit(plan, [] {});
     const auto result = executor->Await(Deadline::AfterMs(1000));
     const int64_t made = allocations.load() - before;
     ASSERT_OK(submitted);

@@ -88,6 +88,27 @@ TEST(Codec, PlansSurviveTheRoundTrip) {
   }
 }
 
+TEST(Codec, LateMasksTravelByThemselves) {
+  std::mt19937 random(3);
+  StepPlan plan = RandomPlan(random);
+  plan.late_masks = 2;
+  plan.masks = {1, 2, 3, 4};
+  StepPlan decoded = RandomPlan(random);
+  ASSERT_OK(DecodePlan(Encoded(plan), decoded));
+  EXPECT_EQ(decoded.late_masks, 2);
+  EXPECT_TRUE(decoded.masks.empty());
+  std::vector<std::byte> bytes;
+  EncodeMasks(plan, bytes);
+  ASSERT_OK(DecodeMasks(bytes, decoded));
+  EXPECT_EQ(decoded.masks, plan.masks);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(DecodeMasks(std::span(bytes).first(size), decoded).ok()) << size;
+  }
+  ++decoded.step;
+  EXPECT_THAT(DecodeMasks(bytes, decoded),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("malformed masks of step")));
+}
+
 TEST(Codec, RefusesEveryTruncationAndTrailingBytes) {
   std::mt19937 random(7);
   std::vector<std::byte> bytes = Encoded(RandomPlan(random));
