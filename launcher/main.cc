@@ -29,6 +29,7 @@ constexpr Command kCommands[] = {
     {"generate", RunGenerate, "complete prompts, alone or under mpirun"},
     {"worker", RunWorker, "one rank of a group that serves a coordinator"},
     {"perplexity", RunPerplexity, "score token sequences"},
+    {"bench", RunBench, "how fast a model is here"},
     {"tokenize", RunTokenize, "texts to token ids"},
     {"detokenize", RunDetokenize, "token ids to texts"},
     {"render", RunRender, "conversations to prompts"},
