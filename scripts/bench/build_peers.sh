@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds llama.cpp, which scripts/bench/compare.py measures Trireme against, into .cache/peers/llama.cpp: the programs
-# llama-bench, llama-batched-bench and llama-quantize, for this machine's own CPU, from the pinned source on PyPI. pip
-# checks its SHA-256 before anything in it is used. Takes 15 to 40 minutes of one core; does nothing when it is there.
+# llama-bench, llama-batched-bench and llama-quantize, for this machine's own CPU, from the pinned source on PyPI, whose
+# SHA-256 is checked before anything in it is built. Takes 15 to 40 minutes of one core; does nothing when it is there.
+# Also makes the Python environment of compare.py and make_gguf.py, .cache/peers/venv, from scripts/bench/requirements.txt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -44,6 +45,14 @@ while [ $# -gt 0 ]; do
 done
 
 peers=$PWD/.cache/peers
+mkdir -p "$peers/src"
+if ! cmp -s scripts/bench/requirements.txt "$peers/venv/requirements.installed"; then
+  say "making the Python environment .cache/peers/venv"
+  python3 -m venv --clear "$peers/venv" || fail "python3 -m venv failed: is python3-venv installed?"
+  "$peers/venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    -r scripts/bench/requirements.txt || fail "pip could not install scripts/bench/requirements.txt: is PyPI reachable?"
+  cp scripts/bench/requirements.txt "$peers/venv/requirements.installed"
+fi
 target=$peers/llama.cpp
 wanted="$version $sha256 $flags"
 if [ "$(cat "$target/installed" 2>/dev/null)" = "$wanted" ]; then
@@ -51,14 +60,13 @@ if [ "$(cat "$target/installed" 2>/dev/null)" = "$wanted" ]; then
   exit 0
 fi
 
-mkdir -p "$peers/src"
 archive=$peers/src/llama_cpp_python-$version.tar.gz
 if [ ! -f "$archive" ]; then
   say "downloading the source of llama-cpp-python $version from PyPI"
   printf 'llama-cpp-python==%s --hash=sha256:%s\n' "$version" "$sha256" >"$peers/src/requirements.txt"
-  .cache/venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+  "$peers/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
     --require-hashes --dest "$peers/src" -r "$peers/src/requirements.txt" ||
-    fail "pip could not download llama-cpp-python==$version: is PyPI reachable, and did scripts/setup.sh run?"
+    fail "pip could not download llama-cpp-python==$version: is PyPI reachable?"
 fi
 [ "$(sha256sum "$archive" | cut -d ' ' -f 1)" = "$sha256" ] || fail "$archive has not SHA-256 $sha256"
 tree=$peers/src/llama_cpp_python-$version/vendor/llama.cpp

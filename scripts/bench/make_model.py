@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes a HuggingFace checkpoint of random weights in Llama's shape, for measurements that need a size and no sense.
 
-usage: make_model.py OUT [--hidden 2048 --layers 16 --heads 32 --kv-heads 8 --head-dim 64 --mlp 8192 --vocabulary 49152]
+usage: make_model.py OUT [--preset dense-1b | llama4-mini]
+       make_model.py OUT [--hidden 2048 --layers 16 --heads 32 --kv-heads 8 --head-dim 64 --mlp 8192 --vocabulary 49152]
                          [--context 8192] [--untied] [--experts 16 --expert-width 2048 --every 2 [--fp8]] [--sparse]
 
 With --experts it is a Llama 4: every --every-th layer has routed experts, bf16 and fused, or with --fp8 a matrix each with
@@ -23,6 +24,12 @@ import numpy as np
 
 ROWS_AT_ONCE = 1 << 22  # elements
 DEVIATION = 0.02
+# What compare.py runs: the defaults (1.07 billion parameters), and a Llama 4 of 12 layers, every other one routed.
+PRESETS = {
+    "dense-1b": {},
+    "llama4-mini": {"hidden": 1024, "layers": 12, "heads": 16, "kv_heads": 4, "mlp": 4096, "experts": 16,
+                    "expert_width": 2048, "untied": True},
+}
 # Well above what layers add to it, so that tokens stay different and routers deal them evenly, as trained ones do: with
 # an embedding like the other matrices, a fourth of the experts were never chosen.
 DEVIATION_OF_EMBEDDING = 1.0
@@ -98,7 +105,7 @@ def llama4_config(arguments):
               "intermediate_size_mlp": arguments.mlp, "num_local_experts": arguments.experts, "num_experts_per_tok": 1,
               "moe_layers": [layer for layer in layers if routed(arguments, layer)],
               "no_rope_layers": [int(layer % 4 != 3) for layer in layers], "attn_temperature_tuning": True,
-              "floor_scale": 8192, "attn_scale": 0.1, "attention_chunk_size": 8192, "use_qk_norm": False}
+              "floor_scale": 8192, "attn_scale": 0.1, "attention_chunk_size": 8192, "use_qk_norm": arguments.experts != 128}  # Scout has it, Maverick not
     if arguments.fp8:
         weights = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False}
         config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "float-quantized",
@@ -123,9 +130,11 @@ def main():
     for flag, default in (("hidden", 2048), ("layers", 16), ("heads", 32), ("kv-heads", 8), ("head-dim", 64),
                           ("mlp", 8192), ("vocabulary", 49152), ("context", 8192), ("experts", 0), ("expert-width", 2048), ("every", 2)):
         parser.add_argument(f"--{flag}", type=int, default=default)
+    parser.add_argument("--preset", choices=PRESETS, help="other flags' values, which they may still change")
     parser.add_argument("--untied", action="store_true", help="the head is a tensor of its own")
     parser.add_argument("--fp8", action="store_true", help="routed experts are FP8, with a scale an output")
     parser.add_argument("--sparse", action="store_true", help="headers and holes only")
+    parser.set_defaults(**PRESETS.get(parser.parse_args().preset, {}))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "config.json").write_text(json.dumps(config(arguments), indent=1) + "\n")
