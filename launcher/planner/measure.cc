@@ -274,7 +274,10 @@ absl::Status MeasureLink(const PlannedModel& model, Communicator& world, Cluster
   if (world.size() > devices && std::has_single_bit(static_cast<unsigned>(world.size()))) {
     const int turns = (world.size() + devices - 1) / devices;
     const double exchanges = std::bit_width(static_cast<unsigned>(world.size())) - 1;
-    const double exchange = SumSecondsInStep(world, *bench, config.hidden, deadline) / exchanges;
+    TRI_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> stage,
+                         world.Split(0, world.rank(), deadline));
+    const double exchange = SumSecondsInStep(*stage, *bench, config.hidden, deadline) / exchanges;
+    TRI_RETURN_IF_ERROR(stage->status());
     if (world.rank() == 0) {
       latency = std::min(latency, exchange / turns);
       SetMeasured("node_link.latency_us", latency * 1e6, cluster);

@@ -41,6 +41,8 @@ class Endpoint {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual std::string HostOf(int rank) const = 0;
+  // Whether two ranks run on one machine (under one kernel). Every rank knows it of all.
+  virtual bool SharesMachine(int rank, int other) const = 0;
   // False where ranks (and their threads) outnumber the cores they share.
   virtual bool may_spin() const = 0;
 

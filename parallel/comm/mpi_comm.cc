@@ -161,6 +161,9 @@ class MpiSession::MpiEndpoint final : public Endpoint {
   std::string HostOf(int rank) const override {
     return seats_[static_cast<size_t>(rank)].host.data();
   }
+  bool SharesMachine(int rank, int other) const override {
+    return seats_[static_cast<size_t>(rank)].boot_id == seats_[static_cast<size_t>(other)].boot_id;
+  }
   bool may_spin() const override { return may_spin_; }
 
   absl::StatusOr<int> StartSend(Route to, std::span<const std::byte> data) override {

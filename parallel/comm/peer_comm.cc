@@ -229,7 +229,8 @@ void PeerCommunicator::TreeSum(TensorView data, std::string_view what) {
 // pair is written lower + upper on both, so it holds above it too.
 absl::Status PeerCommunicator::TreeSumChunk(const Operation& operation, std::span<float> values) {
   const auto theirs = scratch_.view().span<float>().first(values.size());
-  for (int mask = 1; mask < size(); mask <<= 1) {
+  if (board_ != nullptr) TRI_RETURN_IF_ERROR(SumOnBoard(operation, values));
+  for (int mask = board_ == nullptr ? 1 : board_->ranks(); mask < size(); mask <<= 1) {
     const int partner = rank_ ^ mask;
     TRI_RETURN_IF_ERROR(
         Transfer(operation, {partner, BytesOf(values)}, {partner, std::as_writable_bytes(theirs)}));
@@ -274,6 +275,7 @@ void PeerCommunicator::AllGather(ConstTensorView mine, std::span<const int64_t> 
   const int64_t widest = *std::max_element(widths.begin(), widths.end());
   const int64_t fitting = int64_t{kScratchBytes / sizeof(float)} / widest;
   const int64_t rows_at_once = std::clamp<int64_t>(fitting, 1, rows);
+  const bool on_board = board_ != nullptr && board_->ranks() == size() && fitting > 0;
   const auto slice = [&](int rank, int64_t first, int64_t count) -> std::span<std::byte> {
     const int64_t width = widths[static_cast<size_t>(rank)];
     const auto bytes = static_cast<size_t>(count * width) * sizeof(float);
@@ -288,6 +290,13 @@ void PeerCommunicator::AllGather(ConstTensorView mine, std::span<const int64_t> 
       const std::span<const std::byte> outgoing(
           mine.data + first * my_width * int64_t{sizeof(float)},
           static_cast<size_t>(count * my_width) * sizeof(float));
+      if (on_board) {
+        TRI_RETURN_IF_ERROR(ExchangeOnBoard(operation, outgoing));
+        for (int other = 0; other < size(); ++other) {
+          if (other != rank_) spread(other, board_->Of(other), first, count);
+        }
+        continue;
+      }
       for (int shift = 1; shift < size(); ++shift) {
         const int from = ShiftedRank(-shift);
         const std::span<std::byte> incoming = slice(from, first, count);
@@ -447,8 +456,11 @@ absl::StatusOr<std::unique_ptr<Communicator>> PeerCommunicator::Split(int color,
   const auto place = std::find(members.begin(), members.end(), rank_);
   const int rank = static_cast<int>(place - members.begin());
   for (int& member : members) member = world_ranks_[static_cast<size_t>(member)];
-  return std::make_unique<PeerCommunicator>(endpoint_, ring_,
-                                            Membership{std::move(members), rank, context});
+  auto part = std::make_unique<PeerCommunicator>(endpoint_, ring_,
+                                                 Membership{std::move(members), rank, context});
+  TRI_RETURN_IF_ERROR(part->MakeBoard(deadline));
+  return part;
 }
+
 
 }  // namespace trireme

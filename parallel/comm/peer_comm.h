@@ -2,6 +2,10 @@
 // shifted exchanges, broadcasts down a binomial tree. Each is a sequence of transfers with one peer
 // at a time, so that a late rank is known by name.
 //
+// Where ranks of a part that was split off share a machine, the lower levels of its sums, and
+// gathers among them alone, go over memory that they share (SharedBoard), in the same order of
+// additions.
+//
 // Working memory is allocated once: no operation of a step allocates. After a failure that left a
 // send in flight the transport may still read its buffer, and the process is expected to end.
 #pragma once
@@ -15,6 +19,7 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/comm/endpoint.h"
 #include "parallel/comm/flight_ring.h"
+#include "parallel/comm/board/shared_board.h"
 
 namespace trireme {
 
@@ -92,6 +97,16 @@ class PeerCommunicator final : public Communicator {
   absl::StatusOr<Posted> Post(Posted::Kind kind, int peer, size_t bytes,
                               absl::FunctionRef<absl::StatusOr<int>()> start);
   absl::Status TreeSumChunk(const Operation& operation, std::span<float> values);
+  // Of the ranks on the board.
+  absl::Status SumOnBoard(const Operation& operation, std::span<float> values);
+  // Puts up this rank's part and waits for those of the others on the board.
+  absl::Status ExchangeOnBoard(const Operation& operation, std::span<const std::byte> mine);
+  // Collective: finds out which ranks share a machine, and gives them a board.
+  absl::Status MakeBoard(Deadline deadline);
+  // The name of new memory to the others of the board; an empty board where a rank has none.
+  absl::Status ShareBoard(int first, int ranks, Deadline deadline);
+  // The largest power of two so that ranks in aligned blocks of so many share machines.
+  int RanksOfBoard() const;
   // all[r] of `bytes` each, all[rank()] already in place.
   absl::Status GatherEqual(const Operation& operation, std::span<std::byte> all, size_t bytes);
 
@@ -108,6 +123,7 @@ class PeerCommunicator final : public Communicator {
   const int rank_;
   const int context_;
   Tensor scratch_;
+  std::unique_ptr<SharedBoard> board_;  // of an aligned block of ranks; null: none
   std::vector<std::byte> message_;  // what RecvMessage returned
   uint64_t step_ = 0;
   std::optional<Deadline> step_deadline_;

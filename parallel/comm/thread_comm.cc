@@ -116,6 +116,7 @@ class ThreadGroup::ThreadEndpoint final : public Endpoint {
   int rank() const override { return rank_; }
   int size() const override { return mailboxes_.size(); }
   std::string HostOf(int) const override { return host_; }
+  bool SharesMachine(int, int) const override { return true; }
   bool may_spin() const override { return may_spin_; }
 
   absl::StatusOr<int> StartSend(Route to, std::span<const std::byte> data) override {

@@ -50,6 +50,16 @@ TEST_P(ThreadConformance, Holds) {
   RunRanks(group, GetParam().test.body);
 }
 
+// Ranks of a part share memory.
+TEST_P(ThreadConformance, HoldsOfAPart) {
+  ThreadGroup group(GetParam().ranks);
+  RunRanks(group, [](Communicator& world) {
+    const auto part = world.Split(0, world.rank(), Deadline::AfterMs(10'000));
+    ASSERT_OK(part);
+    GetParam().test.body(**part);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Communicators, ThreadConformance, testing::ValuesIn(Instances()),
                          [](const auto& instance) {
                            return std::string(instance.param.test.name) + "On" +
