@@ -2,10 +2,11 @@
 """What plans in flight are worth: tokens a second of a pipeline with one plan in flight and with one a stage.
 
 Runs `trireme generate` under mpirun with a thread a rank on prompts of its own, in turns, and compares the times by
-their ratio. The time of a run that makes no more than its first tokens is taken off (start, prompts). The tokens of all
-runs must be equal.
+their ratio. Of decoding alone: the time of a run that makes no more than its first tokens is taken off (start, prompts).
+With --prompt, of whole requests with prompts of so many tokens: only the start is taken off, as a run of one token shows
+it. The tokens of all runs must be equal.
 
-    scripts/bench/pipeline_overlap.py --model .cache/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    scripts/bench/pipeline_overlap.py --model .cache/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf [--prompt 256]
 """
 
 import argparse
@@ -21,9 +22,12 @@ import time
 WORDS = "river stone lantern harbour winter copper meadow signal orchard compass".split()
 
 
-def write_prompts(path, count):
+def write_prompts(path, count, length):
     with open(path, "w", encoding="utf-8") as out:
         for i in range(count):
+            if length > 0:
+                out.write(json.dumps({"prompt_tokens": [1000 + (i * 997 + k * 31) % 40000 for k in range(length)]}) + "\n")
+                continue
             words = " ".join(WORDS[(i + k) % len(WORDS)] for k in range(4))
             out.write(json.dumps({"prompt": f"Story {i} about {words}."}) + "\n")
 
@@ -49,6 +53,7 @@ def main():
     parser.add_argument("--pp", type=int, default=2)
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--prompt", type=int, default=0, help="tokens of a prompt, which then counts; 0: decoding alone")
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
 
@@ -56,21 +61,25 @@ def main():
     seconds = {1: [], options.pp: []}
     texts = []
     with tempfile.TemporaryDirectory() as folder:
-        prompts = pathlib.Path(folder, "prompts.jsonl")
-        write_prompts(prompts, options.requests)
+        prompts, least = pathlib.Path(folder, "prompts.jsonl"), pathlib.Path(folder, "least.jsonl")
+        write_prompts(prompts, options.requests, options.prompt)
+        write_prompts(least, *((1, 1) if options.prompt > 0 else (options.requests, 0)))
+        before = 1 if options.prompt > 0 else few
         for repetition in range(options.repetitions):
             for in_flight, times in seconds.items():
-                start, _ = generate(options, prompts, few, in_flight)
+                start, _ = generate(options, least, before, in_flight)
                 whole, tokens = generate(options, prompts, options.tokens, in_flight)
                 times.append(whole - start)
                 texts.append(tokens)
-                rate = options.requests * (options.tokens - few) / times[-1]
-                print(f"repetition={repetition} max_in_flight={in_flight} decode_s={times[-1]:.2f} tokens_per_s={rate:.1f}", flush=True)
+                made = options.tokens - (0 if options.prompt > 0 else few)
+                print(f"repetition={repetition} max_in_flight={in_flight} seconds={times[-1]:.2f} "
+                      f"tokens_per_s={options.requests * made / times[-1]:.1f}", flush=True)
     if any(tokens != texts[0] for tokens in texts):
         sys.exit("the runs' tokens differ")
     ratios = [one / many for one, many in zip(seconds[1], seconds[options.pp])]
     print(f"speedup median={statistics.median(ratios):.2f} least={min(ratios):.2f} most={max(ratios):.2f} "
-          f"(pp={options.pp}, {options.requests} requests, {options.tokens} tokens each, tokens equal)")
+          f"(pp={options.pp}, {options.requests} requests, prompts of {options.prompt or 'a few'} tokens, {options.tokens} made each, "
+          "tokens equal)")
 
 
 if __name__ == "__main__":
