@@ -1,6 +1,7 @@
 #include "runtime/tensor/sum_tree.h"
 
 #include <bit>
+#include <numeric>
 
 #include "runtime/base/check.h"
 
@@ -80,6 +81,10 @@ WidthSplit SplitWidth(int64_t width, int leaves, int rank, int ranks) {
         {columns.begin - split.columns.begin, columns.end - split.columns.begin});
   }
   AppendSteps(mine, mine.begin, split.schedule);
+  split.schedule.grain = 0;
+  for (int64_t leaf = 0; leaf < leaves; ++leaf) {
+    split.schedule.grain = std::gcd(split.schedule.grain, leaf_columns(leaf).end);
+  }
   return split;
 }
 
@@ -97,6 +102,7 @@ HeadSplit SplitHeads(int64_t query_heads, int64_t kv_heads, int64_t head_dim, in
     split.schedule.leaves.push_back({head * head_dim, (head + 1) * head_dim});
   }
   AppendHeadSteps(node, group, node.q.begin, split.schedule);
+  split.schedule.grain = head_dim;
   return split;
 }
 

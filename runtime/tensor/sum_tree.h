@@ -31,6 +31,9 @@ struct SumStep {
 struct LeafSchedule {
   std::vector<Range> leaves;
   std::vector<SumStep> steps;
+  // Every leaf of the whole width, of this rank or another, begins and ends at a multiple of so many columns:
+  // what may depend on where leaves lie depends on the model alone, not on the mesh.
+  int64_t grain = 1;
 };
 
 // n equal-footed leaves of a width of k elements cut by the tree (k/n each when n divides k), for one rank.

@@ -5,7 +5,7 @@
 // register FMA loop: what bounds prefill). The weights of a row are a ring of copies larger than
 // the caches, as the layers of a model are.
 //
-//   ops_bench [--threads=N] [--target=AVX2|AVX3] [Google Benchmark's flags]
+//   ops_bench [--threads=N] [--target=AVX2|AVX3|AVX3_DL] [--compute=native|fp32] [Google Benchmark's flags]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -42,7 +42,7 @@ constexpr MatrixShape kShapes[] = {
 constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
                             DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                             DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
-constexpr int64_t kTokens[] = {1, 2, 4, 8, 64, 512};
+constexpr int64_t kTokens[] = {1, 2, 4, 8, 16, 64, 512};
 constexpr int64_t kRingBytes = 256 << 20;
 
 // Bytes that every type can read as weights: any bytes decode to something, and these give neither
@@ -168,7 +168,9 @@ int Main(int argc, char** argv) {
       TakeFlag(argc, argv, "threads", std::to_string(AvailableCores()));
   const int threads = std::max(1, std::atoi(threads_flag.c_str()));
   const std::string target = TakeFlag(argc, argv, "target", "");
-  auto ops = MakeCpuOps({.threads = threads, .target = target});
+  const bool native = TakeFlag(argc, argv, "compute", "fp32") == "native";
+  const Arithmetic arithmetic = native ? Arithmetic::kNative : Arithmetic::kFp32;
+  auto ops = MakeCpuOps({.threads = threads, .target = target, .arithmetic = arithmetic});
   if (!ops.ok()) {
     std::fprintf(stderr, "%s\n", ops.status().ToString().c_str());
     return 2;

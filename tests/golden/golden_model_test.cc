@@ -180,6 +180,28 @@ TEST(GoldenModels, KeysAndValuesIn8BitsStayWithinTheirTolerance) {
   ExpectFirstLogitsWithin(1.0F, DType::kQ8_0);
 }
 
+// `lone` and its answers again: cut over every mesh, in small pieces, alone, and by the reference.
+void ExpectOneAnswer(const GoldenCase& golden, const MeshRun& lone) {
+  const auto alone = AnswersOf(lone, GreedyRequests(golden));
+  ASSERT_EQ(alone.size(), golden.prompts.size());
+  for (const Mesh& mesh : MeshesFor(golden)) {
+    SCOPED_TRACE(mesh.ToString());
+    MeshRun run = lone;
+    run.stages = mesh.pp;
+    run.shards = mesh.shards();
+    run.expert_groups = mesh.ep;
+    EXPECT_EQ(AnswersOf(run, GreedyRequests(golden)), alone);
+  }
+  MeshRun chunked = lone;
+  chunked.page_tokens = 16;
+  chunked.max_step_tokens = 7;
+  EXPECT_EQ(AnswersOf(chunked, GreedyRequests(golden)), alone);
+  EXPECT_EQ(AnswersOf(lone, {GreedyRequests(golden).back()}).front(), alone.back());
+  MeshRun reference = lone;
+  reference.reference_ops = true;
+  EXPECT_EQ(AnswersOf(reference, GreedyRequests(golden)), alone);
+}
+
 // A cache in 8 bits answers otherwise than one in fp32, but it too has one answer.
 TEST(GoldenModels, KeysAndValuesIn8BitsGiveTheSameBytesOnEveryMesh) {
   int refused = 0;
@@ -192,26 +214,28 @@ TEST(GoldenModels, KeysAndValuesIn8BitsGiveTheSameBytesOnEveryMesh) {
       ++refused;
       continue;
     }
-    const auto alone = AnswersOf(lone, GreedyRequests(golden));
-    ASSERT_EQ(alone.size(), golden.prompts.size());
-    for (const Mesh& mesh : MeshesFor(golden)) {
-      SCOPED_TRACE(mesh.ToString());
-      MeshRun run = lone;
-      run.stages = mesh.pp;
-      run.shards = mesh.shards();
-      run.expert_groups = mesh.ep;
-      EXPECT_EQ(AnswersOf(run, GreedyRequests(golden)), alone);
-    }
-    MeshRun chunked = lone;
-    chunked.page_tokens = 16;
-    chunked.max_step_tokens = 7;
-    EXPECT_EQ(AnswersOf(chunked, GreedyRequests(golden)), alone);
-    EXPECT_EQ(AnswersOf(lone, {GreedyRequests(golden).back()}).front(), alone.back());
-    MeshRun reference = lone;
-    reference.reference_ops = true;
-    EXPECT_EQ(AnswersOf(reference, GreedyRequests(golden)), alone);
+    ExpectOneAnswer(golden, lone);
   }
   EXPECT_EQ(refused, 2);  // the small Maverick and its wrapper have heads of 16 values
+}
+
+TEST(GoldenModels, ProductsInIntegersGiveTheSameBytesOnEveryMeshAndTarget) {
+  for (const GoldenCase& golden : AllGoldenCases()) {
+    if (golden.name != "llama3-tiny-gguf-q8_0") continue;
+    const MeshRun lone{.model = golden.model, .arithmetic = Arithmetic::kNative};
+    ExpectOneAnswer(golden, lone);
+    const auto alone = AnswersOf(lone, GreedyRequests(golden));
+    for (const std::string& target : CpuTargets()) {
+      SCOPED_TRACE(target);
+      MeshRun run = lone;
+      run.cpu_target = target;
+      EXPECT_EQ(AnswersOf(run, GreedyRequests(golden)), alone);
+    }
+    MeshRun exact = lone;
+    exact.arithmetic = Arithmetic::kFp32;
+    EXPECT_NE(AnswersOf(exact, GreedyRequests(golden)), alone)
+        << "nothing was multiplied in integers";
+  }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/decode_row.h"
+#include "runtime/ops/int8_group.h"
 #include "runtime/ops/ops.h"
 
 namespace trireme {
@@ -55,6 +56,7 @@ class CpuOps final : public Ops {
 
   void Linear(ConstTensorView x, ConstTensorView w, TensorView out) override {
     whole_.leaves[0] = {0, x.columns()};
+    whole_.grain = x.columns();
     LinearLeaves(x, w, 0, whole_, out);
   }
 
@@ -173,6 +175,7 @@ class CpuOps final : public Ops {
                     const Routing& routing, const LeafSchedule* schedule, TensorView out) override {
     TRI_CHECK_EQ(experts.size() + 1, routing.offsets.size());
     whole_.leaves[0] = {0, x.columns()};
+    whole_.grain = x.columns();
     for (size_t e = 0; e < experts.size(); ++e) {
       const Range rows{routing.offsets[e], routing.offsets[e + 1]};
       if (rows.empty()) continue;
@@ -220,6 +223,7 @@ class CpuOps final : public Ops {
     TRI_CHECK_LE(width, args.x.columns());
     TRI_CHECK_LE(width + args.w_offset, flipped ? args.w.rows() : args.w.columns());
     TRI_CHECK(args.scales.empty() || args.scales.columns() == outputs);
+    if (arithmetic_ == Arithmetic::kNative && MultipliesInInt8(args)) return RunLinearInt8(args);
     // A task is eight rows, which is what the kernels multiply at a time, or whole cache lines of
     // an input-major matrix.
     const int64_t task_outputs = flipped ? 64 : 8;
@@ -231,6 +235,31 @@ class CpuOps final : public Ops {
       kernel(args, {taken.begin * task_outputs, std::min(taken.end * task_outputs, outputs)},
              scratch);
     });
+  }
+
+  static bool MultipliesInInt8(const cpu::LinearArgs& args) {
+    return HasInt8Groups(args.w.dtype) && args.scales.empty() && CutsIntoInt8Groups(*args.schedule);
+  }
+
+  void RunLinearInt8(const cpu::LinearArgs& args) {
+    const std::vector<Range>& leaves = args.schedule->leaves;
+    const int64_t tokens = args.out.rows();
+    const int64_t outputs = args.out.columns();
+    const int64_t width = leaves.back().end;
+    TRI_CHECK_EQ(args.w_offset % kInt8Group, 0);
+    const auto x =
+        cpu::Int8Rows::In(groups_.Bytes(tokens * width / kInt8Group * cpu::Int8Rows::kGroupBytes),
+                          tokens, width / kInt8Group);
+    ForTokens(args.x, 2, [&](Range rows) { target_.int8.quantize(args.x, x, rows); });
+    const cpu::Int8LinearArgs narrow{x, args.w, args.w_offset, args.schedule, args.out};
+    const int64_t tasks = (outputs + cpu::kInt8Outputs - 1) / cpu::kInt8Outputs;
+    ForEachTask(tasks, TasksAtOnce(tasks, outputs * tokens * width),
+                [&](Range taken, cpu::Scratch& scratch) {
+                  target_.int8.linear(narrow,
+                                      {taken.begin * cpu::kInt8Outputs,
+                                       std::min(taken.end * cpu::kInt8Outputs, outputs)},
+                                      scratch);
+                });
   }
 
   // Runs body(tasks, scratch) until every task has been in one of the ranges, `at_once` tasks at
@@ -316,15 +345,16 @@ class CpuOps final : public Ops {
 
   const cpu::Target target_;
   const cpu::KernelTable& kernels_;
-  [[maybe_unused]] const Arithmetic arithmetic_;
+  const Arithmetic arithmetic_;
   ThreadPool pool_;
   // The first task of a part of the work that nobody has taken.
   struct alignas(64) Part {
     std::atomic<int64_t> next{0};
   };
-  std::vector<cpu::Scratch> scratch_;  // one a thread
-  std::vector<Part> parts_;            // one a thread
-  LeafSchedule whole_{{{0, 0}}, {}};   // Linear's schedule: one leaf
+  cpu::Scratch groups_;                  // activations in int8
+  std::vector<cpu::Scratch> scratch_;    // one a thread
+  std::vector<Part> parts_;              // one a thread
+  LeafSchedule whole_{{{0, 0}}, {}, 0};  // Linear's schedule: one leaf
 };
 
 }  // namespace

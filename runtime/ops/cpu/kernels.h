@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/ops/cpu/matmul/int8.h"
 #include "runtime/ops/ops.h"
 #include "runtime/tensor/tensor.h"
 
@@ -20,6 +21,7 @@ namespace trireme::cpu {
 class Scratch {
  public:
   // 64-byte aligned, contents unspecified; valid until the next call.
+  std::byte* Bytes(int64_t count) { return reinterpret_cast<std::byte*>(Floats((count + 3) / 4)); }
   float* Floats(int64_t count) {
     if (count > size_) {
       size_ = count;
@@ -131,6 +133,7 @@ inline void ScaleRow(std::span<float> row, float scale) {
 struct Target {
   std::string name;
   KernelTable kernels;
+  Int8Kernels int8;
 };
 
 // Targets that this machine can run, best first.

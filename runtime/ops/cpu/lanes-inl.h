@@ -36,6 +36,15 @@ struct Lanes {
   VF part[kParts];
 };
 
+using DI = hn::RebindToSigned<DF>;
+using VI = hn::Vec<DI>;
+using DU = hn::RebindToUnsigned<DF>;
+
+// 16 integers, as lanes.
+struct IntLanes {
+  VI part[kParts];
+};
+
 HWY_INLINE Lanes ZeroLanes() {
   Lanes lanes;
   for (VF& part : lanes.part) part = hn::Zero(DF());

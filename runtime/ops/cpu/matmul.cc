@@ -20,6 +20,7 @@
 #include "runtime/ops/cpu/decode-inl.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
+#include "runtime/ops/cpu/matmul/prefetch.h"
 #include "runtime/ops/cpu/weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,50 +42,11 @@ constexpr int RowsAtOnce(int tokens) {
 // A panel stays within half of a usual second-level cache.
 constexpr int64_t kPanelFloats = 128 * 1024;
 
-// How far ahead of the multiplication weights are asked for: the processor's own prefetch restarts
-// at each row, and rows are as short as 360 bytes.
-constexpr int64_t kPrefetchBytes = 8192;
 template <class W>
 constexpr int64_t kUnitBytes = W::kBlockBytes / W::kUnitsPerBlock;
 
 // Rows of a panel: fp32, and in the cache already.
 struct PanelWeights : F32Weights {};
-
-// Rows in memory, of which only some columns may be multiplied: those of a rank's leaves.
-struct RowLayout {
-  int64_t stride_bytes;
-  int64_t first_byte;
-  int64_t used_bytes;
-  int64_t ahead_bytes;  // to the row that is asked for while one is multiplied
-};
-
-// Asks for weights that come kPrefetchBytes later than those that are multiplied, kBytes at a time,
-// to be brought to the second-level cache (the first has few ways, and rows a power of two apart
-// compete for them). The used columns of consecutive rows are one stream.
-template <int64_t kBytes>
-class Prefetcher {
- public:
-  HWY_INLINE Prefetcher(const uint8_t* row, const RowLayout& layout)
-      : at_(row + layout.first_byte + layout.ahead_bytes),
-        end_(at_ + layout.used_bytes),
-        stride_(layout.stride_bytes),
-        gap_(stride_ - layout.used_bytes) {}
-
-  HWY_INLINE void Next() {
-    for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(at_ + line, 0, 2);
-    at_ += kBytes;
-    if (at_ >= end_) {
-      at_ += gap_;
-      end_ += stride_;
-    }
-  }
-
- private:
-  const uint8_t* at_;
-  const uint8_t* end_;
-  const int64_t stride_;
-  const int64_t gap_;
-};
 
 // A group of weight rows; column c of x meets column c + offset.
 struct RowGroup {
@@ -328,9 +290,7 @@ RowLayout LayoutOf(const LinearArgs& args) {
   };
   const int64_t first = bytes(args.schedule->leaves.front().begin + args.w_offset);
   const int64_t end = bytes(args.schedule->leaves.back().end + args.w_offset);
-  const int64_t stride = args.w.row_stride_bytes;
-  const int64_t used = std::max<int64_t>(1, end - first);
-  return {stride, first, used, (kPrefetchBytes / used + 1) * stride};
+  return RowLayout::Of(args.w.row_stride_bytes, {first, end}, kRows);
 }
 
 int64_t ScaleFloats(const LinearArgs& args, Range outputs) {

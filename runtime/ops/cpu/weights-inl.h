@@ -22,15 +22,6 @@ HWY_BEFORE_NAMESPACE();
 namespace trireme::cpu::HWY_NAMESPACE {
 #if TRI_CPU_KERNELS
 
-using DI = hn::RebindToSigned<DF>;
-using VI = hn::Vec<DI>;
-using DU = hn::RebindToUnsigned<DF>;
-
-// 16 integers, as lanes.
-struct IntLanes {
-  VI part[kParts];
-};
-
 HWY_INLINE IntLanes LoadBytes(const uint8_t* from) {
   IntLanes lanes;
   for (int i = 0; i < kParts; ++i) {

@@ -11,7 +11,9 @@
 
 #include "runtime/base/check.h"
 #include "runtime/ops/decode_row.h"
+#include "runtime/ops/int8_group.h"
 #include "runtime/ops/ops.h"
+#include "runtime/ops/reference/int8_dot.h"
 #include "runtime/ops/scalar_math.h"
 
 namespace trireme {
@@ -186,17 +188,20 @@ class ReferenceOps final : public Ops {
   }
 
   void Linear(ConstTensorView x, ConstTensorView w, TensorView out) override {
-    LinearLeaves(x, w, 0, LeafSchedule{{{0, x.columns()}}, {}}, out);
+    LinearLeaves(x, w, 0, OneLeaf(x), out);
   }
 
   void LinearLeaves(ConstTensorView x, ConstTensorView w, int64_t w_offset,
                     const LeafSchedule& schedule, TensorView out) override {
+    const bool integers = MultipliesInInt8(w.dtype, schedule);
     // The extents are those of `out`: a rank without leaves has x and w of no columns.
     for (int64_t n = 0; n < out.columns(); ++n) {
       const std::vector<float> weights = Row(w, n);
       for (int64_t t = 0; t < out.rows(); ++t) {
         const std::span<const float> row(x.row_as<float>(t), static_cast<size_t>(x.columns()));
-        out.row_as<float>(t)[n] = LeavesDot(row, weights, w_offset, schedule);
+        out.row_as<float>(t)[n] = integers
+                                      ? Int8LeavesDot(row, {w.dtype, w.row(n), w_offset}, schedule)
+                                      : LeavesDot(row, weights, w_offset, schedule);
       }
     }
   }
@@ -318,7 +323,7 @@ class ReferenceOps final : public Ops {
 
   void ExpertLinear(ConstTensorView x, std::span<const ExpertMatrix> experts,
                     const Routing& routing, const LeafSchedule* schedule, TensorView out) override {
-    const LeafSchedule whole{{{0, x.columns()}}, {}};
+    const LeafSchedule whole = OneLeaf(x);
     const LeafSchedule& leaves = schedule == nullptr ? whole : *schedule;
     for (size_t e = 0; e < experts.size(); ++e) {
       if (routing.offsets[e] == routing.offsets[e + 1]) continue;
@@ -326,9 +331,14 @@ class ReferenceOps final : public Ops {
         const std::vector<float> weights = OutputWeights(experts[e], n);
         const bool scaled = !experts[e].scales.empty();
         const float scale = scaled ? Row(experts[e].scales, 0)[static_cast<size_t>(n)] : 1.0f;
+        const ConstTensorView& values = experts[e].values;
+        const bool integers = !scaled && MultipliesInInt8(values.dtype, leaves);
         for (int64_t i = routing.offsets[e]; i < routing.offsets[e + 1]; ++i) {
           const std::span<const float> row(x.row_as<float>(i), static_cast<size_t>(x.columns()));
-          out.row_as<float>(i)[n] = LeavesDot(row, weights, experts[e].offset, leaves, scale);
+          out.row_as<float>(i)[n] =
+              integers
+                  ? Int8LeavesDot(row, {values.dtype, values.row(n), experts[e].offset}, leaves)
+                  : LeavesDot(row, weights, experts[e].offset, leaves, scale);
         }
       }
     }
@@ -345,6 +355,13 @@ class ReferenceOps final : public Ops {
   }
 
  private:
+  static LeafSchedule OneLeaf(ConstTensorView x) { return {{{0, x.columns()}}, {}, x.columns()}; }
+
+  bool MultipliesInInt8(DType weights, const LeafSchedule& schedule) const {
+    return arithmetic_ == Arithmetic::kNative && HasInt8Groups(weights) &&
+           CutsIntoInt8Groups(schedule);
+  }
+
   struct Query {
     int64_t token;
     int64_t head;
@@ -376,7 +393,7 @@ class ReferenceOps final : public Ops {
     for (size_t d = 0; d < state.out.size(); ++d) out[d] = state.out[d] / state.sum;
   }
 
-  [[maybe_unused]] const Arithmetic arithmetic_;
+  const Arithmetic arithmetic_;
 };
 
 }  // namespace

@@ -33,7 +33,7 @@ struct RouteCase {
   Range held;
 };
 constexpr RouteCase kRouteCases[] = {
-    {0, 4, 1, {0, 4}}, {1, 4, 1, {0, 4}},    {5, 8, 1, {4, 8}},
+    {0, 4, 1, {0, 4}},   {1, 4, 1, {0, 4}},      {5, 8, 1, {4, 8}},
     {70, 16, 2, {0, 8}}, {33, 128, 8, {0, 128}}, {9, 1, 1, {0, 1}},
 };
 
@@ -169,8 +169,8 @@ void AddExpertCases(std::vector<ParityCase>& cases) {
     cases.push_back({"GatherExperts and ScatterExperts " + name,
                      [=](Ops& ops) { return RunGatherScatter(ops, route, 37); }});
   }
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kQ8_0,
-                            DType::kQ4_K}) {
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kQ8_0, DType::kQ4_K}) {
     AddProducts(dtype, cases);
   }
   for (const int64_t tokens : {0, 1, 70}) {

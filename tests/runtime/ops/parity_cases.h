@@ -22,6 +22,9 @@ inline std::vector<float> Floats(int64_t rows, int64_t columns) {
   return std::vector<float>(static_cast<size_t>(rows * columns), 7.0f);
 }
 
+// Products with block-typed weights whose leaves say on which columns all of them lie, as a model's
+// do.
+void AddInt8Cases(std::vector<ParityCase>& cases);
 // Routing, the products of routed experts, and scaling by position.
 void AddExpertCases(std::vector<ParityCase>& cases);
 

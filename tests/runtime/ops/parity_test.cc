@@ -364,17 +364,9 @@ void AddCopyCases(std::vector<Case>& cases) {
   }
 }
 
-TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
-  std::vector<Case> cases;
-  AddLinearCases(cases);
-  AddLeavesCases(cases);
-  AddRowCases(cases);
-  AddElementwiseCases(cases);
-  AddAttentionCases(cases);
-  AddExpertCases(cases);
-  AddCopyCases(cases);
-  const std::unique_ptr<Ops> reference = MakeReferenceOps();
-  const std::vector<Backend> backends = AllCpuBackends();
+void ExpectTheBitsOfTheReference(const std::vector<Case>& cases, Arithmetic arithmetic) {
+  const std::unique_ptr<Ops> reference = MakeReferenceOps(arithmetic);
+  const std::vector<Backend> backends = AllCpuBackends(arithmetic);
   ASSERT_FALSE(backends.empty());
   for (const Case& item : cases) {
     const std::vector<float> expected = item.run(*reference);
@@ -387,6 +379,26 @@ TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
                     << absl::StrFormat("%a, expected %a", actual[index], expected[index]);
     }
   }
+}
+
+TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
+  std::vector<Case> cases;
+  AddLinearCases(cases);
+  AddLeavesCases(cases);
+  AddRowCases(cases);
+  AddElementwiseCases(cases);
+  AddAttentionCases(cases);
+  AddExpertCases(cases);
+  AddCopyCases(cases);
+  AddInt8Cases(cases);
+  ExpectTheBitsOfTheReference(cases, Arithmetic::kFp32);
+}
+
+TEST(Parity, ProductsInIntegersAreTheSameBitsWithAndWithoutVnni) {
+  std::vector<Case> cases;
+  AddInt8Cases(cases);
+  AddExpertCases(cases);
+  ExpectTheBitsOfTheReference(cases, Arithmetic::kNative);
 }
 
 }  // namespace

@@ -112,11 +112,11 @@ PagedSequences MakePages(const PageShape& shape, std::span<const int64_t> length
   return made;
 }
 
-std::vector<Backend> AllCpuBackends() {
+std::vector<Backend> AllCpuBackends(Arithmetic arithmetic) {
   std::vector<Backend> backends;
   for (const std::string& target : CpuTargets()) {
     for (const int threads : {1, 2, 3}) {
-      auto ops = MakeCpuOps({.threads = threads, .target = target});
+      auto ops = MakeCpuOps({.threads = threads, .target = target, .arithmetic = arithmetic});
       TRI_CHECK_OK(ops.status());
       backends.push_back({target + " x" + std::to_string(threads), *std::move(ops)});
     }

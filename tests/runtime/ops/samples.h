@@ -58,7 +58,7 @@ struct Backend {
   std::string name;
   std::unique_ptr<Ops> ops;
 };
-std::vector<Backend> AllCpuBackends();
+std::vector<Backend> AllCpuBackends(Arithmetic arithmetic = Arithmetic::kFp32);
 
 inline TensorView Matrix(std::vector<float>& values, int64_t rows, int64_t columns) {
   return ViewOf(std::span<float>(values), Shape{rows, columns});

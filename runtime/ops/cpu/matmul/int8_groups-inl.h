@@ -1,0 +1,137 @@
+// A group of 32 weights of 16 outputs, as Dot4 takes them. One reader a type:
+//   kBits        of the unsigned integers u that stand for weights
+//   kOffsetBits  w = d * (u - 2^kOffsetBits), or, where there are minima, d * u + m
+//   kMinima
+//   Load         group `group` of 16 rows
+#if defined(TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
+#undef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
+#else
+#define TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
+#endif
+
+#include "runtime/ops/cpu/matmul/int8_dot-inl.h"
+
+TRI_BEFORE_INT8();
+namespace trireme::cpu::HWY_NAMESPACE {
+#if TRI_CPU_KERNELS
+
+struct GroupTile {
+  ByteLanes quads[8];  // values 4j to 4j + 3
+  Lanes scales;
+  Lanes minima;
+};
+
+using RowPointers = const uint8_t* [16];
+
+HWY_INLINE VF ToFloats(hn::Vec<hn::Rebind<uint16_t, DF>> halves) {
+  return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), halves));
+}
+
+// The half at `offset` of each row.
+HWY_INLINE Lanes GatherHalves(const RowPointers& rows, int64_t offset) {
+  Lanes out;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  // Put together in registers: a load that spans small stores would wait until they have retired.
+  const auto eight = [=](const uint8_t* const* row) HWY_ATTR {
+    const auto at = [=](int i) HWY_ATTR {
+      int16_t half;
+      std::memcpy(&half, row[i] + offset, sizeof half);
+      return half;
+    };
+    __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(at(0)));
+    halves = _mm_insert_epi16(halves, at(1), 1);
+    halves = _mm_insert_epi16(halves, at(2), 2);
+    halves = _mm_insert_epi16(halves, at(3), 3);
+    halves = _mm_insert_epi16(halves, at(4), 4);
+    halves = _mm_insert_epi16(halves, at(5), 5);
+    halves = _mm_insert_epi16(halves, at(6), 6);
+    return _mm_insert_epi16(halves, at(7), 7);
+  };
+  out.part[0] = VF{_mm512_cvtph_ps(_mm256_set_m128i(eight(rows + 8), eight(rows)))};
+#else
+  HWY_ALIGN uint16_t halves[16];
+  for (int r = 0; r < 16; ++r) std::memcpy(&halves[r], rows[r] + offset, sizeof halves[r]);
+  for (int i = 0; i < kParts; ++i) {
+    out.part[i] = ToFloats(hn::Load(hn::Rebind<uint16_t, DF>(), halves + i * kWidth));
+  }
+#endif
+  return out;
+}
+
+// Low and high nibbles of 16 bytes of each row: values 0 to 15 and 16 to 31.
+HWY_INLINE void LoadNibbles(const RowPointers& rows, int64_t offset, ByteLanes* quads) {
+  ByteLanes bytes[4];
+  Transpose(LoadRows(rows, offset), bytes);
+  const VB low = hn::Set(DB(), 0xF);
+  const hn::Repartition<uint16_t, DF> d16;
+  for (int j = 0; j < 4; ++j) {
+    for (int i = 0; i < kParts; ++i) {
+      const VB both = bytes[j].part[i];
+      quads[j].part[i] = hn::And(both, low);
+      quads[4 + j].part[i] =
+          hn::And(hn::BitCast(DB(), hn::ShiftRight<4>(hn::BitCast(d16, both))), low);
+    }
+  }
+}
+
+struct Q8_0Groups {
+  static constexpr int kBits = 8;
+  static constexpr int kOffsetBits = 7;
+  static constexpr bool kMinima = false;
+  static constexpr int64_t kGroupBytes = 34;
+  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
+    const int64_t at = group * kGroupBytes;
+    Transpose(LoadRows(rows, at + 2), to.quads);
+    Transpose(LoadRows(rows, at + 18), to.quads + 4);
+    const VB sign = hn::Set(DB(), 0x80);
+    for (ByteLanes& quad : to.quads) {
+      for (VB& part : quad.part) part = hn::Xor(part, sign);
+    }
+    to.scales = GatherHalves(rows, at);
+  }
+};
+
+struct Q4_0Groups {
+  static constexpr int kBits = 4;
+  static constexpr int kOffsetBits = 3;
+  static constexpr bool kMinima = false;
+  static constexpr int64_t kGroupBytes = 18;
+  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
+    LoadNibbles(rows, group * kGroupBytes + 2, to.quads);
+    to.scales = GatherHalves(rows, group * kGroupBytes);
+  }
+};
+
+struct Q4_1Groups {
+  static constexpr int kBits = 4;
+  static constexpr int kOffsetBits = 0;
+  static constexpr bool kMinima = true;
+  static constexpr int64_t kGroupBytes = 20;
+  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
+    LoadNibbles(rows, group * kGroupBytes + 4, to.quads);
+    to.scales = GatherHalves(rows, group * kGroupBytes);
+    to.minima = GatherHalves(rows, group * kGroupBytes + 2);
+  }
+};
+
+// Calls body(reader) with the reader of `dtype`.
+template <class Body>
+HWY_INLINE void WithGroups(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kQ8_0:
+      return body(Q8_0Groups());
+    case DType::kQ4_0:
+      return body(Q4_0Groups());
+    case DType::kQ4_1:
+      return body(Q4_1Groups());
+    default:
+      TRI_CHECK(false) << Name(dtype) << " is not multiplied in integers";
+  }
+}
+
+#endif
+}  // namespace trireme::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
