@@ -94,17 +94,25 @@ HWY_INLINE void Dot4(const ByteLanes& weights, VI quad, IntLanes& sum) {
   }
 }
 
+// Rows of a matrix, from where their next group begins.
+struct StridedRows {
+  const uint8_t* first;
+  int64_t stride;
+
+  HWY_INLINE const uint8_t* At(int64_t row) const { return first + row * stride; }
+};
+
 // Sixteen bytes of each of 16 rows, four to a block of 128 bits: block b of lanes[i] has those of
 // row 4b + i.
 struct RowBytes16 {
   ByteLanes lanes[4];
 };
 
-HWY_INLINE RowBytes16 LoadRows(const uint8_t* const (&rows)[16], int64_t offset) {
+HWY_INLINE RowBytes16 LoadRows(const StridedRows& rows, int64_t offset) {
   RowBytes16 loaded;
   for (int i = 0; i < 4; ++i) {
-    const uint8_t* const from[4] = {rows[i] + offset, rows[4 + i] + offset, rows[8 + i] + offset,
-                                    rows[12 + i] + offset};
+    const uint8_t* const from[4] = {rows.At(i) + offset, rows.At(4 + i) + offset,
+                                    rows.At(8 + i) + offset, rows.At(12 + i) + offset};
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
     const auto load = [](const uint8_t* at) HWY_ATTR {
       return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));

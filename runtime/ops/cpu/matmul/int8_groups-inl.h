@@ -2,7 +2,7 @@
 //   kBits        of the unsigned integers u that stand for weights
 //   kOffsetBits  w = d * (u - 2^kOffsetBits), or, where there are minima, d * u + m
 //   kMinima
-//   Load         group `group` of 16 rows
+//   Load         the next group of 16 rows
 #if defined(TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
 #undef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
@@ -22,21 +22,19 @@ struct GroupTile {
   Lanes minima;
 };
 
-using RowPointers = const uint8_t* [16];
-
 HWY_INLINE VF ToFloats(hn::Vec<hn::Rebind<uint16_t, DF>> halves) {
   return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), halves));
 }
 
 // The half at `offset` of each row.
-HWY_INLINE Lanes GatherHalves(const RowPointers& rows, int64_t offset) {
+HWY_INLINE Lanes GatherHalves(const StridedRows& rows, int64_t offset) {
   Lanes out;
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   // Put together in registers: a load that spans small stores would wait until they have retired.
-  const auto eight = [=](const uint8_t* const* row) HWY_ATTR {
-    const auto at = [=](int i) HWY_ATTR {
+  const auto eight = [=](int64_t first) HWY_ATTR {
+    const auto at = [=](int64_t i) HWY_ATTR {
       int16_t half;
-      std::memcpy(&half, row[i] + offset, sizeof half);
+      std::memcpy(&half, rows.At(first + i) + offset, sizeof half);
       return half;
     };
     __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(at(0)));
@@ -48,10 +46,10 @@ HWY_INLINE Lanes GatherHalves(const RowPointers& rows, int64_t offset) {
     halves = _mm_insert_epi16(halves, at(6), 6);
     return _mm_insert_epi16(halves, at(7), 7);
   };
-  out.part[0] = VF{_mm512_cvtph_ps(_mm256_set_m128i(eight(rows + 8), eight(rows)))};
+  out.part[0] = VF{_mm512_cvtph_ps(_mm256_set_m128i(eight(8), eight(0)))};
 #else
   HWY_ALIGN uint16_t halves[16];
-  for (int r = 0; r < 16; ++r) std::memcpy(&halves[r], rows[r] + offset, sizeof halves[r]);
+  for (int r = 0; r < 16; ++r) std::memcpy(&halves[r], rows.At(r) + offset, sizeof halves[r]);
   for (int i = 0; i < kParts; ++i) {
     out.part[i] = ToFloats(hn::Load(hn::Rebind<uint16_t, DF>(), halves + i * kWidth));
   }
@@ -60,7 +58,7 @@ HWY_INLINE Lanes GatherHalves(const RowPointers& rows, int64_t offset) {
 }
 
 // Low and high nibbles of 16 bytes of each row: values 0 to 15 and 16 to 31.
-HWY_INLINE void LoadNibbles(const RowPointers& rows, int64_t offset, ByteLanes* quads) {
+HWY_INLINE void LoadNibbles(const StridedRows& rows, int64_t offset, ByteLanes* quads) {
   ByteLanes bytes[4];
   Transpose(LoadRows(rows, offset), bytes);
   const VB low = hn::Set(DB(), 0xF);
@@ -80,15 +78,14 @@ struct Q8_0Groups {
   static constexpr int kOffsetBits = 7;
   static constexpr bool kMinima = false;
   static constexpr int64_t kGroupBytes = 34;
-  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
-    const int64_t at = group * kGroupBytes;
-    Transpose(LoadRows(rows, at + 2), to.quads);
-    Transpose(LoadRows(rows, at + 18), to.quads + 4);
+  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+    Transpose(LoadRows(rows, 2), to.quads);
+    Transpose(LoadRows(rows, 18), to.quads + 4);
     const VB sign = hn::Set(DB(), 0x80);
     for (ByteLanes& quad : to.quads) {
       for (VB& part : quad.part) part = hn::Xor(part, sign);
     }
-    to.scales = GatherHalves(rows, at);
+    to.scales = GatherHalves(rows, 0);
   }
 };
 
@@ -97,9 +94,9 @@ struct Q4_0Groups {
   static constexpr int kOffsetBits = 3;
   static constexpr bool kMinima = false;
   static constexpr int64_t kGroupBytes = 18;
-  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
-    LoadNibbles(rows, group * kGroupBytes + 2, to.quads);
-    to.scales = GatherHalves(rows, group * kGroupBytes);
+  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+    LoadNibbles(rows, 2, to.quads);
+    to.scales = GatherHalves(rows, 0);
   }
 };
 
@@ -108,10 +105,10 @@ struct Q4_1Groups {
   static constexpr int kOffsetBits = 0;
   static constexpr bool kMinima = true;
   static constexpr int64_t kGroupBytes = 20;
-  static HWY_INLINE void Load(const RowPointers& rows, int64_t group, GroupTile& to) {
-    LoadNibbles(rows, group * kGroupBytes + 4, to.quads);
-    to.scales = GatherHalves(rows, group * kGroupBytes);
-    to.minima = GatherHalves(rows, group * kGroupBytes + 2);
+  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+    LoadNibbles(rows, 4, to.quads);
+    to.scales = GatherHalves(rows, 0);
+    to.minima = GatherHalves(rows, 2);
   }
 };
 

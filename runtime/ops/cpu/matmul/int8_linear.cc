@@ -1,6 +1,6 @@
 // Linear in integers. Few tokens: a group of 16 rows is transposed in registers and met by each
-// token. Many: panels of 16 outputs are laid out in the thread's scratch once, and tiles of tokens
-// and panels are multiplied.
+// token. More: some groups of two such tiles are laid out in the first-level cache, and met by tile
+// after tile of tokens.
 #include <algorithm>
 
 #define TRI_WITH_AVX3_DL
@@ -21,24 +21,16 @@ namespace trireme::cpu::HWY_NAMESPACE {
 #if TRI_CPU_KERNELS
 namespace {
 
-// Accumulators of a tile are 2 × tokens × panels registers (integers and floats) of 32 of 512 bits,
-// or 16 of 256 bits.
 constexpr int kMaxDirectTokens = kParts == 1 ? 4 : 2;
+// A tile's accumulators are 2 × tokens × panels registers (integers and floats), of 32 of 512 bits
+// or 16 of 256.
 constexpr int kTileTokens = kParts == 1 ? 6 : 2;
 constexpr int kTilePanels = kParts == 1 ? 2 : 1;
-
-// Where tokens' groups are.
-struct Tokens {
-  const Int8Rows* x;
-  int64_t first;
-
-  HWY_INLINE const int8_t* Values(int64_t token, int64_t group) const {
-    return x->values + ((first + token) * x->groups + group) * kInt8Group;
-  }
-  HWY_INLINE int64_t At(int64_t token, int64_t group) const {
-    return (first + token) * x->groups + group;
-  }
-};
+constexpr int64_t kTileOutputs = kTilePanels * kInt8Outputs;
+// Groups that are laid out together: with the tokens' they stay in the first-level cache.
+constexpr int64_t kChunkGroups = 8;
+// Sums of leaves stay in a part of the second-level cache.
+constexpr int64_t kMostSums = 64 * 1024;
 
 // What an accumulator of integers begins with, so that the offset of the weights is undone.
 template <class W>
@@ -64,63 +56,45 @@ HWY_INLINE void AddGroup(const IntLanes& dot, const Lanes& scales, const Lanes& 
   }
 }
 
-// Groups of weights that meet the groups of a leaf.
 Range GroupsOf(Range columns) { return {columns.begin / kInt8Group, columns.end / kInt8Group}; }
 
-// Adds the leaves of `sums`, [leaf][n] of floats; the totals are left in the first.
+// Adds leaves of n sums each, the totals are left in the first.
 void SumLeaves(const LeafSchedule& schedule, int64_t n, float* sums) {
   for (const SumStep& step : schedule.steps) {
     float* into = sums + step.into * n;
     const float* from = sums + step.from * n;
-    for (int64_t i = 0; i < n; i += 16) {
-      for (int64_t j = i; j < i + 16; j += kWidth) {
-        hn::StoreU(hn::Add(hn::LoadU(DF(), into + j), hn::LoadU(DF(), from + j)), DF(), into + j);
-      }
+    for (int64_t i = 0; i < n; i += kWidth) {
+      hn::StoreU(hn::Add(hn::LoadU(DF(), into + i), hn::LoadU(DF(), from + i)), DF(), into + i);
     }
   }
 }
 
-// 16 rows and T tokens; leaf i's sums are left at sums[(i * T + t) * 16].
-template <class W, int T>
-HWY_NOINLINE void DotRows(const RowPointers& rows, const RowLayout& layout,
-                          const Int8LinearArgs& args, const Tokens& tokens, float* sums) {
-  Prefetcher<kInt8Outputs * W::kGroupBytes> prefetcher(rows[0], layout);
-  const Int8Rows& x = *tokens.x;
-  for (const Range leaf : args.schedule->leaves) {
-    const Range groups = GroupsOf(leaf);
-    const int64_t ahead = args.w_offset / kInt8Group;
-    Lanes sum[T];
-    for (Lanes& each : sum) each = ZeroLanes();
-    for (int64_t group = groups.begin; group < groups.end; ++group) {
-      prefetcher.Next();
-      GroupTile tile;
-      W::Load(rows, group + ahead, tile);
-      for (int t = 0; t < T; ++t) {
-        const int64_t at = tokens.At(t, group);
-        const int8_t* values = x.values + at * kInt8Group;
-        IntLanes dot;
-        for (VI& part : dot.part) part = FirstSum<W>(x, at);
-        IntLanes other = SetLanes(0);
-        for (int j = 0; j < 8; j += 2) {
-          Dot4<W::kBits>(tile.quads[j], LoadQuad(values + 4 * j), dot);
-          Dot4<W::kBits>(tile.quads[j + 1], LoadQuad(values + 4 * j + 4), other);
-        }
-        for (int i = 0; i < kParts; ++i) dot.part[i] = hn::Add(dot.part[i], other.part[i]);
-        AddGroup<W>(dot, tile.scales, tile.minima, x, at, sum[t]);
-      }
-    }
-    for (int t = 0; t < T; ++t) StoreLanes(sum[t], sums + 16 * t);
-    sums += 16 * T;
+// 16 rows of weights that end with the outputs [outputs). Where there are fewer in the matrix, the
+// same one 16 times.
+struct OutputTile {
+  StridedRows rows;
+  int64_t skip;  // outputs before the tile's first wanted one
+  Range outputs;
+};
+
+OutputTile TileAt(const Int8LinearArgs& args, Range wanted) {
+  const int64_t all = args.w.rows();
+  OutputTile tile{.outputs = wanted};
+  int64_t first = wanted.begin;
+  if (all < kInt8Outputs) {
+    tile.rows.stride = 0;
+  } else {
+    first = std::min(first, all - kInt8Outputs);
+    tile.rows.stride = args.w.row_stride_bytes;
   }
+  tile.skip = wanted.begin - first;
+  tile.rows.first = reinterpret_cast<const uint8_t*>(args.w.row(first));
+  return tile;
 }
 
-template <class W, int T>
-void DotTokens(int64_t count, const RowPointers& rows, const RowLayout& layout,
-               const Int8LinearArgs& args, const Tokens& tokens, float* sums) {
-  if constexpr (T > 1) {
-    if (count < T) return DotTokens<W, T - 1>(count, rows, layout, args, tokens, sums);
-  }
-  DotRows<W, T>(rows, layout, args, tokens, sums);
+// Outputs that a tile gives at once.
+int64_t OutputsAtOnce(const Int8LinearArgs& args, int64_t most) {
+  return args.w.rows() < kInt8Outputs ? 1 : most;
 }
 
 HWY_INLINE void CopyOutputs(const float* sums, int64_t valid, float* to) {
@@ -131,158 +105,231 @@ HWY_INLINE void CopyOutputs(const float* sums, int64_t valid, float* to) {
   }
 }
 
-// The last rows stand in for those beyond.
-template <class W>
-void PointAtRows(const Int8LinearArgs& args, int64_t first, RowPointers& rows) {
-  for (int64_t r = 0; r < kInt8Outputs; ++r) {
-    const int64_t row = std::min(first + r, args.w.rows() - 1);
-    rows[r] = reinterpret_cast<const uint8_t*>(args.w.row(row));
+// ── Few tokens.
+
+// 16 rows and T tokens; leaf i's sums are left at sums[(i * T + t) * 16].
+template <class W, int T>
+HWY_NOINLINE void DotRows(const StridedRows& rows, const RowLayout& layout,
+                          const Int8LinearArgs& args, int64_t first_token, float* sums) {
+  Prefetcher<kInt8Outputs * W::kGroupBytes> prefetcher(rows.first, layout);
+  const Int8Rows& x = args.x;
+  for (const Range leaf : args.schedule->leaves) {
+    const Range groups = GroupsOf(leaf);
+    StridedRows at = rows;
+    at.first += (leaf.begin + args.w_offset) / kInt8Group * W::kGroupBytes;
+    Lanes sum[T];
+    for (Lanes& each : sum) each = ZeroLanes();
+    for (int64_t group = groups.begin; group < groups.end; ++group) {
+      prefetcher.Next();
+      GroupTile tile;
+      W::Load(at, tile);
+      at.first += W::kGroupBytes;
+      for (int t = 0; t < T; ++t) {
+        const int64_t index = (first_token + t) * x.groups + group;
+        const int8_t* values = x.values + index * kInt8Group;
+        // Two chains: a product takes several cycles to be added.
+        IntLanes even;
+        for (VI& part : even.part) part = FirstSum<W>(x, index);
+        IntLanes odd = SetLanes(0);
+        for (int j = 0; j < 8; j += 2) {
+          Dot4<W::kBits>(tile.quads[j], LoadQuad(values + 4 * j), even);
+          Dot4<W::kBits>(tile.quads[j + 1], LoadQuad(values + 4 * j + 4), odd);
+        }
+        for (int i = 0; i < kParts; ++i) even.part[i] = hn::Add(even.part[i], odd.part[i]);
+        AddGroup<W>(even, tile.scales, tile.minima, x, index, sum[t]);
+      }
+    }
+    for (int t = 0; t < T; ++t) StoreLanes(sum[t], sums + 16 * t);
+    sums += 16 * T;
   }
 }
 
+template <class W, int T>
+void DotTokens(int64_t count, const StridedRows& rows, const RowLayout& layout,
+               const Int8LinearArgs& args, int64_t first_token, float* sums) {
+  if constexpr (T > 1) {
+    if (count < T) return DotTokens<W, T - 1>(count, rows, layout, args, first_token, sums);
+  }
+  DotRows<W, T>(rows, layout, args, first_token, sums);
+}
+
 template <class W>
-RowLayout LayoutOf(const Int8LinearArgs& args) {
+RowLayout LayoutOf(const Int8LinearArgs& args, int64_t at_once) {
   const std::vector<Range>& leaves = args.schedule->leaves;
   const Range used =
       GroupsOf({leaves.front().begin + args.w_offset, leaves.back().end + args.w_offset});
   return RowLayout::Of(args.w.row_stride_bytes,
-                       {used.begin * W::kGroupBytes, used.end * W::kGroupBytes}, kInt8Outputs);
+                       {used.begin * W::kGroupBytes, used.end * W::kGroupBytes}, at_once);
 }
 
 template <class W>
 void MultiplyDirect(const Int8LinearArgs& args, Range outputs, Scratch& scratch) {
   const auto leaves = static_cast<int64_t>(args.schedule->leaves.size());
   float* sums = scratch.Floats(leaves * kMaxDirectTokens * kInt8Outputs);
-  const RowLayout layout = LayoutOf<W>(args);
-  for (int64_t first = outputs.begin; first < outputs.end; first += kInt8Outputs) {
-    RowPointers rows;
-    PointAtRows<W>(args, first, rows);
-    const int64_t valid = std::min(kInt8Outputs, outputs.end - first);
-    for (int64_t token = 0; token < args.x.rows; token += kMaxDirectTokens) {
-      const int64_t count = std::min<int64_t>(kMaxDirectTokens, args.x.rows - token);
-      DotTokens<W, kMaxDirectTokens>(count, rows, layout, args, {&args.x, token}, sums);
-      SumLeaves(*args.schedule, count * kInt8Outputs, sums);
-      for (int64_t t = 0; t < count; ++t) {
-        CopyOutputs(sums + t * kInt8Outputs, valid, args.out.row_as<float>(token + t) + first);
-      }
+  const RowLayout layout = LayoutOf<W>(args, kInt8Outputs);
+  const int64_t step = OutputsAtOnce(args, kInt8Outputs);
+  for (int64_t first = outputs.begin; first < outputs.end; first += step) {
+    const OutputTile tile = TileAt(args, {first, std::min(first + step, outputs.end)});
+    const int64_t tokens = args.x.rows;
+    DotTokens<W, kMaxDirectTokens>(tokens, tile.rows, layout, args, 0, sums);
+    SumLeaves(*args.schedule, tokens * kInt8Outputs, sums);
+    for (int64_t t = 0; t < tokens; ++t) {
+      CopyOutputs(sums + t * kInt8Outputs + tile.skip, tile.outputs.size(),
+                  args.out.row_as<float>(t) + first);
     }
   }
 }
 
-// ── Panels: 16 outputs, group after group: the eight vectors of a group, its scales and minima.
+// ── More tokens. A panel has 16 outputs, group after group: eight vectors, scales and minima.
 
 template <class W>
-constexpr int64_t kPanelGroupFloats = 128 + 16 + (W::kMinima ? 16 : 0);
+constexpr int64_t kGroupFloats = 128 + 16 + (W::kMinima ? 16 : 0);
+template <class W>
+constexpr int64_t kPanelFloats = kChunkGroups* kGroupFloats<W>;
 
 template <class W>
-HWY_NOINLINE void FillPanel(const RowPointers& rows, Range groups, float* panel) {
-  for (int64_t group = groups.begin; group < groups.end; ++group) {
+using TilePrefetcher = Prefetcher<kTileOutputs * W::kGroupBytes>;
+
+// Asks for what comes a tile later with the first panel of each group.
+template <class W>
+HWY_NOINLINE void FillPanel(StridedRows rows, int64_t groups, TilePrefetcher<W>* prefetcher,
+                            float* panel) {
+  for (int64_t group = 0; group < groups; ++group) {
+    if (prefetcher != nullptr) prefetcher->Next();
     GroupTile tile;
-    W::Load(rows, group, tile);
+    W::Load(rows, tile);
+    rows.first += W::kGroupBytes;
     for (int j = 0; j < 8; ++j) {
       StoreByteLanes(tile.quads[j], reinterpret_cast<uint8_t*>(panel + 16 * j));
     }
     StoreLanes(tile.scales, panel + 128);
     if constexpr (W::kMinima) StoreLanes(tile.minima, panel + 144);
-    panel += kPanelGroupFloats<W>;
+    panel += kGroupFloats<W>;
   }
 }
 
-struct Panels {
-  const float* first;
-  int64_t stride;  // floats from one to the next
+// What is laid out of two panels: groups of one leaf.
+struct Chunk {
+  const float* panels;
+  Range groups;  // of the tokens
+  bool begins;   // the leaf
 };
 
-// T tokens and P panels; leaf i's sums are left at sums[((i * T + t) * P + p) * 16].
-template <class W, int T, int P>
-HWY_NOINLINE void DotPanels(const Panels& panels, const LeafSchedule& schedule,
-                            const Tokens& tokens, float* sums) {
-  const Int8Rows& x = *tokens.x;
-  const int64_t first_group = schedule.leaves.front().begin / kInt8Group;
-  for (const Range leaf : schedule.leaves) {
-    const Range groups = GroupsOf(leaf);
-    const float* panel = panels.first + (groups.begin - first_group) * kPanelGroupFloats<W>;
-    Lanes sum[T][P];
-    for (int t = 0; t < T; ++t) {
-      for (int p = 0; p < P; ++p) sum[t][p] = ZeroLanes();
+// T tokens from the first, and all panels: added to sums[(t * kTilePanels + p) * 16].
+template <class W, int T>
+HWY_NOINLINE void DotChunk(const Chunk& chunk, const Int8Rows& x, int64_t first_token,
+                           float* sums) {
+  constexpr int P = kTilePanels;
+  Lanes sum[T][P];
+  for (int t = 0; t < T; ++t) {
+    for (int p = 0; p < P; ++p) {
+      sum[t][p] = chunk.begins ? ZeroLanes() : LoadLanes(sums + (t * P + p) * 16);
     }
-    for (int64_t group = groups.begin; group < groups.end; ++group) {
-      IntLanes dot[T][P];
-      for (int t = 0; t < T; ++t) {
-        const VI first = FirstSum<W>(x, tokens.At(t, group));
-        for (int p = 0; p < P; ++p) {
-          for (VI& part : dot[t][p].part) part = first;
-        }
-      }
-      for (int j = 0; j < 8; ++j) {
-        ByteLanes weights[P];
-        for (int p = 0; p < P; ++p) {
-          weights[p] =
-              LoadByteLanes(reinterpret_cast<const uint8_t*>(panel + p * panels.stride + 16 * j));
-        }
-        for (int t = 0; t < T; ++t) {
-          const VI quad = LoadQuad(tokens.Values(t, group) + 4 * j);
-          for (int p = 0; p < P; ++p) Dot4<W::kBits>(weights[p], quad, dot[t][p]);
-        }
-      }
+  }
+  const float* panel = chunk.panels;
+  int64_t index = first_token * x.groups + chunk.groups.begin;
+  for (int64_t group = chunk.groups.begin; group < chunk.groups.end; ++group, ++index) {
+    const int8_t* values = x.values + index * kInt8Group;
+    IntLanes dot[T][P];
+    for (int t = 0; t < T; ++t) {
+      const VI first = FirstSum<W>(x, index + t * x.groups);
       for (int p = 0; p < P; ++p) {
-        const float* ends = panel + p * panels.stride + 128;
-        const Lanes scales = LoadLanes(ends);
-        Lanes minima;
-        if constexpr (W::kMinima) minima = LoadLanes(ends + 16);
-        for (int t = 0; t < T; ++t) {
-          AddGroup<W>(dot[t][p], scales, minima, x, tokens.At(t, group), sum[t][p]);
-        }
+        for (VI& part : dot[t][p].part) part = first;
       }
-      panel += kPanelGroupFloats<W>;
     }
-    for (int t = 0; t < T; ++t) {
-      for (int p = 0; p < P; ++p) StoreLanes(sum[t][p], sums + (t * P + p) * 16);
+    for (int j = 0; j < 8; ++j) {
+      ByteLanes weights[P];
+      for (int p = 0; p < P; ++p) {
+        const float* from = panel + p * kPanelFloats<W> + 16 * j;
+        weights[p] = LoadByteLanes(reinterpret_cast<const uint8_t*>(from));
+      }
+      for (int t = 0; t < T; ++t) {
+        const VI quad = LoadQuad(values + t * x.groups * kInt8Group + 4 * j);
+        for (int p = 0; p < P; ++p) Dot4<W::kBits>(weights[p], quad, dot[t][p]);
+      }
     }
-    sums += T * P * 16;
+    for (int p = 0; p < P; ++p) {
+      const float* ends = panel + p * kPanelFloats<W> + 128;
+      const Lanes scales = LoadLanes(ends);
+      Lanes minima;
+      if constexpr (W::kMinima) minima = LoadLanes(ends + 16);
+      for (int t = 0; t < T; ++t) {
+        AddGroup<W>(dot[t][p], scales, minima, x, index + t * x.groups, sum[t][p]);
+      }
+    }
+    panel += kGroupFloats<W>;
+  }
+  for (int t = 0; t < T; ++t) {
+    for (int p = 0; p < P; ++p) StoreLanes(sum[t][p], sums + (t * P + p) * 16);
   }
 }
 
 template <class W, int T>
-void DotPanelTokens(int64_t count, const Panels& panels, const LeafSchedule& schedule,
-                    const Tokens& tokens, float* sums) {
+void DotChunkTokens(int64_t count, const Chunk& chunk, const Int8Rows& x, int64_t first_token,
+                    float* sums) {
   if constexpr (T > 1) {
-    if (count < T) return DotPanelTokens<W, T - 1>(count, panels, schedule, tokens, sums);
+    if (count < T) return DotChunkTokens<W, T - 1>(count, chunk, x, first_token, sums);
   }
-  DotPanels<W, T, kTilePanels>(panels, schedule, tokens, sums);
+  DotChunk<W, T>(chunk, x, first_token, sums);
+}
+
+// Tokens [batch) and a tile of outputs, with room for `panels` and the leaves' sums.
+template <class W>
+void MultiplyTile(const Int8LinearArgs& args, const OutputTile (&tile)[kTilePanels], Range batch,
+                  float* panels) {
+  float* const all_sums = panels + kTilePanels * kPanelFloats<W>;
+  TilePrefetcher<W> prefetcher(tile[0].rows.first, LayoutOf<W>(args, kTileOutputs));
+  const int64_t tiles = (batch.size() + kTileTokens - 1) / kTileTokens;
+  float* sums = all_sums;
+  for (const Range leaf : args.schedule->leaves) {
+    const Range groups = GroupsOf(leaf);
+    const int64_t ahead = args.w_offset / kInt8Group;
+    for (int64_t first = groups.begin; first < groups.end; first += kChunkGroups) {
+      const Chunk chunk{
+          panels, {first, std::min(first + kChunkGroups, groups.end)}, first == groups.begin};
+      for (int p = 0; p < kTilePanels; ++p) {
+        StridedRows rows = tile[p].rows;
+        rows.first += (first + ahead) * W::kGroupBytes;
+        FillPanel<W>(rows, chunk.groups.size(), p == 0 ? &prefetcher : nullptr,
+                     panels + p * kPanelFloats<W>);
+      }
+      for (int64_t i = 0; i < tiles; ++i) {
+        const Range tokens{batch.size() * i / tiles, batch.size() * (i + 1) / tiles};
+        DotChunkTokens<W, kTileTokens>(tokens.size(), chunk, args.x, batch.begin + tokens.begin,
+                                       sums + tokens.begin * kTileOutputs);
+      }
+    }
+    if (groups.empty()) std::fill_n(sums, batch.size() * kTileOutputs, 0.0f);
+    sums += batch.size() * kTileOutputs;
+  }
+  SumLeaves(*args.schedule, batch.size() * kTileOutputs, all_sums);
+  for (int64_t t = 0; t < batch.size(); ++t) {
+    for (int p = 0; p < kTilePanels; ++p) {
+      const Range outputs = tile[p].outputs;
+      CopyOutputs(all_sums + t * kTileOutputs + p * kInt8Outputs + tile[p].skip, outputs.size(),
+                  args.out.row_as<float>(batch.begin + t) + outputs.begin);
+    }
+  }
 }
 
 template <class W>
 void MultiplyPanels(const Int8LinearArgs& args, Range outputs, Scratch& scratch) {
-  const std::vector<Range>& leaves = args.schedule->leaves;
-  const Range groups =
-      GroupsOf({leaves.front().begin + args.w_offset, leaves.back().end + args.w_offset});
-  constexpr int64_t kTileOutputs = kTilePanels * kInt8Outputs;
-  const int64_t stride = groups.size() * kPanelGroupFloats<W>;
-  float* panel = scratch.Floats(kTilePanels * stride +
-                                static_cast<int64_t>(leaves.size()) * kTileTokens * kTileOutputs);
-  float* sums = panel + kTilePanels * stride;
-  const int64_t tiles = (args.x.rows + kTileTokens - 1) / kTileTokens;
-  for (int64_t first = outputs.begin; first < outputs.end; first += kTileOutputs) {
-    for (int64_t p = 0; p < kTilePanels; ++p) {
-      RowPointers rows;
-      PointAtRows<W>(args, first + p * kInt8Outputs, rows);
-      FillPanel<W>(rows, groups, panel + p * stride);
+  const auto leaves = static_cast<int64_t>(args.schedule->leaves.size());
+  const int64_t most = std::max<int64_t>(kTileTokens, kMostSums / (leaves * kTileOutputs));
+  const int64_t batches = (args.x.rows + most - 1) / most;
+  const int64_t batch_size = std::min(most, args.x.rows);
+  float* panels =
+      scratch.Floats(kTilePanels * kPanelFloats<W> + leaves * batch_size * kTileOutputs);
+  const int64_t step = OutputsAtOnce(args, kInt8Outputs);
+  for (int64_t first = outputs.begin; first < outputs.end; first += step * kTilePanels) {
+    OutputTile tile[kTilePanels];
+    for (int p = 0; p < kTilePanels; ++p) {
+      const int64_t begin = std::min(first + p * step, outputs.end - 1);
+      tile[p] = TileAt(args, {begin, std::min(begin + step, outputs.end)});
     }
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const Range range{args.x.rows * tile / tiles, args.x.rows * (tile + 1) / tiles};
-      DotPanelTokens<W, kTileTokens>(range.size(), {panel, stride}, *args.schedule,
-                                     {&args.x, range.begin}, sums);
-      SumLeaves(*args.schedule, range.size() * kTileOutputs, sums);
-      for (int64_t t = 0; t < range.size(); ++t) {
-        for (int64_t p = 0; p < kTilePanels; ++p) {
-          const int64_t output = first + p * kInt8Outputs;
-          if (output >= outputs.end) break;
-          CopyOutputs(sums + (t * kTilePanels + p) * kInt8Outputs,
-                      std::min(kInt8Outputs, outputs.end - output),
-                      args.out.row_as<float>(range.begin + t) + output);
-        }
-      }
+    for (int64_t i = 0; i < batches; ++i) {
+      MultiplyTile<W>(args, tile, {args.x.rows * i / batches, args.x.rows * (i + 1) / batches},
+                      panels);
     }
   }
 }

@@ -1,4 +1,7 @@
 // Activations to groups of int8 (int8_group.h).
+#include <algorithm>
+#include <limits>
+
 #define TRI_WITH_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/ops/cpu/matmul/int8_quantize.cc"
@@ -15,39 +18,108 @@ namespace trireme::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int kVectors = static_cast<int>(kInt8Group / kWidth);
+constexpr int kAtOnce = 4;
 
-HWY_INLINE void QuantizeGroup(const float* x, const Int8Rows& to, int64_t group) {
-  VF values[kVectors];
-  for (int i = 0; i < kVectors; ++i) values[i] = hn::LoadU(DF(), x + i * kWidth);
-  // Magnitudes compare like their bits, NaN above all.
-  VI largest = hn::Zero(DI());
-  for (const VF value : values) largest = hn::Max(largest, hn::BitCast(DI(), hn::Abs(value)));
-  const int32_t bits = hn::GetLane(hn::MaxOfLanes(DI(), largest));
-  const Int8Scale scale = ScaleOfInt8(std::bit_cast<float>(bits));
-  const VF inverse = hn::Set(DF(), scale.inverse);
-  VI sum = hn::Zero(DI());
-  int8_t* const q = to.values + group * kInt8Group;
-  for (int i = 0; i < kVectors; ++i) {
-    // Where the inverse is 0 values may be infinite, and every q is 0.
-    VI rounded = hn::NearestInt(hn::Mul(values[i], inverse));
-    if (scale.inverse == 0) rounded = hn::Zero(DI());
-    sum = hn::Add(sum, rounded);
-    const hn::Rebind<int8_t, DF> d8;
-    hn::StoreU(hn::DemoteTo(d8, rounded), d8, q + i * kWidth);
+using I4 = hn::RebindToSigned<D4>;
+
+// combine over the lanes of each block of four, whose order does not matter.
+template <class V, class Combine>
+HWY_INLINE hn::Vec<I4> FoldToFour(V lanes, const Combine& combine) {
+  const I4 d4;
+  if constexpr (kWidth == 16) {
+    const hn::FixedTag<int32_t, 8> d8;
+    const auto eight = combine(hn::LowerHalf(d8, lanes), hn::UpperHalf(d8, lanes));
+    return combine(hn::LowerHalf(d4, eight), hn::UpperHalf(d4, eight));
+  } else if constexpr (kWidth == 8) {
+    return combine(hn::LowerHalf(d4, lanes), hn::UpperHalf(d4, lanes));
+  } else {
+    return lanes;
   }
-  const int32_t total = hn::GetLane(hn::SumOfLanes(DI(), sum));
-  to.scales[group] = scale.d;
-  to.sums[group] = scale.d * static_cast<float>(total);
-  to.counters[group] = -total;
+}
+
+// combine over all lanes of each of four vectors.
+template <class V, class Combine>
+HWY_INLINE hn::Vec<I4> FoldFour(const V (&each)[kAtOnce], const Combine& combine) {
+  const I4 d4;
+  hn::Vec<I4> four[kAtOnce];
+  for (int i = 0; i < kAtOnce; ++i) four[i] = FoldToFour(each[i], combine);
+  const auto pair = [&](hn::Vec<I4> low, hn::Vec<I4> high) HWY_ATTR {
+    return combine(hn::ConcatLowerLower(d4, high, low), hn::ConcatUpperUpper(d4, high, low));
+  };
+  const auto low = pair(four[0], four[1]);
+  const auto high = pair(four[2], four[3]);
+  return combine(hn::ConcatEven(d4, high, low), hn::ConcatOdd(d4, high, low));
+}
+
+// ScaleOfInt8 of four.
+struct Scales {
+  V4 d;
+  V4 inverse;
+};
+HWY_INLINE Scales ScalesOf(V4 largest) {
+  const V4 most = hn::Set(D4(), std::numeric_limits<float>::max());
+  const V4 steps = hn::Set(D4(), 127.0f);
+  const V4 inverse = hn::Div(steps, largest);
+  const auto finite = hn::Le(largest, most);
+  const V4 nan = hn::Set(D4(), std::numeric_limits<float>::quiet_NaN());
+  return {hn::IfThenElse(finite, hn::Div(largest, steps), nan),
+          hn::IfThenElseZero(hn::And(finite, hn::Le(inverse, most)), inverse)};
+}
+
+// Four groups of a row, which may be the same: what one needs after the other is computed for all.
+HWY_INLINE void QuantizeGroups(const float* row, const int64_t (&groups)[kAtOnce], int64_t first,
+                               const Int8Rows& to) {
+  VI largest[kAtOnce];
+  for (int g = 0; g < kAtOnce; ++g) {
+    // Magnitudes compare like their bits, NaN above all.
+    largest[g] = hn::Zero(DI());
+    for (int i = 0; i < kVectors; ++i) {
+      const VF value = hn::LoadU(DF(), row + groups[g] * kInt8Group + i * kWidth);
+      largest[g] = hn::Max(largest[g], hn::BitCast(DI(), hn::Abs(value)));
+    }
+  }
+  const auto most = FoldFour(largest, [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
+  const Scales scales = ScalesOf(hn::BitCast(D4(), most));
+  HWY_ALIGN float inverse[kAtOnce];
+  hn::Store(scales.inverse, D4(), inverse);
+  VI sum[kAtOnce];
+  for (int g = 0; g < kAtOnce; ++g) {
+    const VF factor = hn::Set(DF(), inverse[g]);
+    // Where the inverse is 0 values may be infinite, and every q is 0.
+    const auto any = hn::Ne(factor, hn::Zero(DF()));
+    sum[g] = hn::Zero(DI());
+    int8_t* const q = to.values + (first + groups[g]) * kInt8Group;
+    for (int i = 0; i < kVectors; ++i) {
+      const VF value = hn::LoadU(DF(), row + groups[g] * kInt8Group + i * kWidth);
+      const VI rounded = hn::NearestInt(hn::IfThenElseZero(any, hn::Mul(value, factor)));
+      sum[g] = hn::Add(sum[g], rounded);
+      const hn::Rebind<int8_t, DF> d8;
+      hn::StoreU(hn::DemoteTo(d8, rounded), d8, q + i * kWidth);
+    }
+  }
+  const auto totals = FoldFour(sum, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); });
+  HWY_ALIGN float d[kAtOnce];
+  HWY_ALIGN float products[kAtOnce];
+  HWY_ALIGN int32_t counters[kAtOnce];
+  hn::Store(scales.d, D4(), d);
+  hn::Store(hn::Mul(scales.d, hn::ConvertTo(D4(), totals)), D4(), products);
+  hn::Store(hn::Neg(totals), I4(), counters);
+  for (int g = 0; g < kAtOnce; ++g) {
+    const int64_t at = first + groups[g];
+    to.scales[at] = d[g];
+    to.sums[at] = products[g];
+    to.counters[at] = counters[g];
+  }
 }
 
 }  // namespace
 
 void QuantizeRows(const ConstTensorView& x, const Int8Rows& to, Range rows) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* from = x.row_as<float>(row);
-    for (int64_t group = 0; group < to.groups; ++group) {
-      QuantizeGroup(from + group * kInt8Group, to, row * to.groups + group);
+    for (int64_t group = 0; group < to.groups; group += kAtOnce) {
+      int64_t groups[kAtOnce];
+      for (int i = 0; i < kAtOnce; ++i) groups[i] = std::min(group + i, to.groups - 1);
+      QuantizeGroups(x.row_as<float>(row), groups, row * to.groups, to);
     }
   }
 }
