@@ -1,0 +1,103 @@
+#include "launcher/audit/audit_record.h"
+
+#include <openssl/sha.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+
+namespace trireme {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kHashMember = ",\"hash\":\"";
+constexpr std::string_view kLineEnd = "\"}";
+constexpr size_t kHashDigits = 2 * SHA256_DIGEST_LENGTH;
+constexpr size_t kSeqDigits = 19;
+
+std::string Sha256(std::string_view text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  return absl::BytesToHexString(
+      std::string(reinterpret_cast<const char*>(digest.data()), digest.size()));
+}
+
+bool IsHash(std::string_view text) {
+  return text.size() == kHashDigits &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string MakeAuditLine(const AuditEvent& event, absl::Time time, AuditHead& head) {
+  Json line = {{"seq", head.seq + 1},
+               {"time", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone())},
+               {"event", event.what}};
+  const auto add = [&line](const char* name, const std::string& value) {
+    if (!value.empty()) line[name] = value;
+  };
+  add("key", event.key_id);
+  add("tenant", event.tenant);
+  add("peer", event.peer);
+  add("method", event.method);
+  add("request", event.request_id);
+  add("model", event.model);
+  add("version", event.version);
+  if (event.prompt_tokens.has_value()) line["prompt_tokens"] = *event.prompt_tokens;
+  if (event.completion_tokens.has_value()) line["completion_tokens"] = *event.completion_tokens;
+  add("outcome", event.outcome);
+  add("detail", event.detail);
+  line["prev"] = head.hash;
+  std::string text = line.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+  text.pop_back();  // the brace
+  head = {.seq = head.seq + 1, .hash = Sha256(text)};
+  return absl::StrCat(text, std::string(kHashMember), head.hash, std::string(kLineEnd));
+}
+
+std::optional<AuditLink> ReadAuditLine(std::string_view line) {
+  const size_t tail = kHashMember.size() + kHashDigits + kLineEnd.size();
+  if (line.size() <= tail) return std::nullopt;
+  const std::string_view text = line.substr(0, line.size() - tail);
+  const std::string_view end = line.substr(text.size());
+  const std::string_view hash = end.substr(kHashMember.size(), kHashDigits);
+  if (!end.starts_with(kHashMember) || !end.ends_with(kLineEnd) || Sha256(text) != hash) {
+    return std::nullopt;
+  }
+  // It is as it was written, so it is JSON; nothing of an attacker's is read here that he could not
+  // have hashed himself.
+  const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) return std::nullopt;
+  const auto seq = parsed.find("seq");
+  const auto prev = parsed.find("prev");
+  if (seq == parsed.end() || !seq->is_number_integer() || prev == parsed.end() ||
+      !prev->is_string()) {
+    return std::nullopt;
+  }
+  return AuditLink{.head = {.seq = seq->get<int64_t>(), .hash = std::string(hash)},
+                   .prev = prev->get<std::string>()};
+}
+
+std::string PrintHead(const AuditHead& head) {
+  return absl::StrFormat("%0*d %s\n", static_cast<int>(kSeqDigits), head.seq, head.hash);
+}
+
+std::optional<AuditHead> ParseHead(std::string_view text) {
+  while (!text.empty() && absl::ascii_isspace(static_cast<unsigned char>(text.back()))) {
+    text.remove_suffix(1);
+  }
+  const size_t blank = text.find(' ');
+  AuditHead head;
+  if (blank == std::string_view::npos || !IsHash(text.substr(blank + 1)) ||
+      !absl::SimpleAtoi(std::string(text.substr(0, blank)), &head.seq) || head.seq < 0) {
+    return std::nullopt;
+  }
+  head.hash = text.substr(blank + 1);
+  return head;
+}
+
+}  // namespace trireme
