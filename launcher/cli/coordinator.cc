@@ -19,6 +19,7 @@ struct CoordinatorFlags {
   int64_t max_requests = 1024;
   int64_t request_timeout_ms = 600'000;
   int64_t replay_timeout_ms = 30'000;
+  int64_t max_queue_ms = 60'000;
   int64_t drain_timeout_ms = 2'000;
   int status_fd = -1;
 };
@@ -40,6 +41,10 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
   app.add_option("--replay-timeout-ms", flags.replay_timeout_ms,
                  "longest wait for another group after a loss")
       ->check(CLI::Range(int64_t{0}, int64_t{3'600'000}))
+      ->capture_default_str();
+  app.add_option("--max-queue-ms", flags.max_queue_ms,
+                 "a request that would wait longer for its turn is refused")
+      ->check(CLI::Range(int64_t{1}, int64_t{86'400'000}))
       ->capture_default_str();
   app.add_option("--drain-timeout-ms", flags.drain_timeout_ms,
                  "what running requests get when asked to stop")
@@ -82,6 +87,7 @@ int RunCoordinator(int argc, char** argv) {
   flags.server.dispatcher.max_requests = static_cast<size_t>(flags.max_requests);
   flags.server.dispatcher.request_timeout = std::chrono::milliseconds(flags.request_timeout_ms);
   flags.server.dispatcher.replay_timeout = std::chrono::milliseconds(flags.replay_timeout_ms);
+  flags.server.dispatcher.max_queue = std::chrono::milliseconds(flags.max_queue_ms);
   flags.server.observer = [fd = flags.status_fd](const CoordinatorEvent& event) {
     if (event.kind == CoordinatorEvent::Kind::kServing) LogInfo("serving");
     if (event.kind == CoordinatorEvent::Kind::kNotServing) LogWarning("not serving");

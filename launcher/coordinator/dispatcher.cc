@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/router.h"
+#include "launcher/load/refusal.h"
 #include "launcher/request/token_update.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
@@ -14,6 +15,9 @@ namespace {
 
 constexpr std::string_view kNoGroup =
     "no worker group is ready; try again, or see `trireme status`";
+// A group is restarted in seconds; a full queue moves on in about one.
+constexpr std::chrono::seconds kNoGroupRetry{5};
+constexpr std::chrono::seconds kFullRetry{1};
 
 size_t UnreadBytes(const StreamEvent& event) {
   const size_t top = event.token ? event.token->top_tokens.size() : 0;
@@ -70,6 +74,42 @@ size_t Dispatcher::requests() const {
   return journal_.size();
 }
 
+absl::StatusOr<uint64_t> Dispatcher::Place(const AcceptedRequest& accepted, TimePoint now) {
+  using absl::StatusCode;
+  if (!accepting_) {
+    return Refusal(StatusCode::kUnavailable, RefusalReason::kStopping,
+                   "the coordinator is stopping; try another", kNoGroupRetry);
+  }
+  if (!registry_.AnyReady(now)) {
+    return Refusal(StatusCode::kUnavailable, RefusalReason::kNoGroup, kNoGroup, kNoGroupRetry);
+  }
+  if (journal_.HasId(accepted.id)) {
+    return absl::AlreadyExistsError(
+        "request_id: a request of that id is running; choose another, or leave it empty");
+  }
+  if (journal_.size() + static_cast<size_t>(accepted.choices) > options_.max_requests) {
+    return Refusal(
+        StatusCode::kResourceExhausted, RefusalReason::kFull,
+        absl::StrFormat("the queue is full (%d requests); try again later", options_.max_requests),
+        kFullRetry);
+  }
+  const std::vector<GroupSnapshot> groups = registry_.Snapshots(now);
+  const auto chosen = ChooseGroup(groups, accepted.choices);
+  if (!chosen.has_value()) {
+    return Refusal(StatusCode::kResourceExhausted, RefusalReason::kFull,
+                   "every group's queue is full; try again later", kFullRetry);
+  }
+  std::map<std::string, int64_t> waiting = journal_.NotStarted(*chosen);
+  const int64_t own = waiting[accepted.request.tenant];
+  TRI_RETURN_IF_ERROR(CheckWait(*std::ranges::find(groups, *chosen, &GroupSnapshot::incarnation),
+                                {.requests = accepted.choices,
+                                 .tenants_waiting = own,
+                                 .other_tenants = static_cast<int64_t>(waiting.size()) - 1,
+                                 .timeout = accepted.timeout},
+                                options_.max_queue));
+  return *chosen;
+}
+
 absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
                                             std::shared_ptr<StreamMailbox> stream) {
   if (accepted.timeout.has_value() && accepted.timeout->count() <= 0) {
@@ -80,25 +120,13 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
   {
     MutexLock lock(mutex_);
     const TimePoint now = options_.now();
-    if (!accepting_) return absl::UnavailableError("the coordinator is stopping; try another");
-    if (!registry_.AnyReady(now)) return absl::UnavailableError(std::string(kNoGroup));
-    if (journal_.HasId(accepted.id)) {
-      return absl::AlreadyExistsError(
-          "request_id: a request of that id is running; choose another, or leave it empty");
-    }
-    if (journal_.size() + static_cast<size_t>(accepted.choices) > options_.max_requests) {
-      return absl::ResourceExhaustedError(absl::StrFormat(
-          "the queue is full (%d requests); try again later", options_.max_requests));
-    }
-    const auto group = ChooseGroup(registry_.Snapshots(now), accepted.choices);
-    if (!group.has_value()) {
-      return absl::ResourceExhaustedError("every group's queue is full; try again later");
-    }
+    TRI_ASSIGN_OR_RETURN(const uint64_t group, Place(accepted, now));
     call = journal_.Add(accepted, std::move(stream), now, options_.request_timeout);
     for (const uint64_t request : journal_.OfCall(call)) {
       // Lost by a sending before: the rest waits for the next group, as every request of a loss.
-      if (!registry_.attached(*group)) break;
-      Assign(*group, *journal_.Find(request), after);
+      if (!registry_.attached(group)) break;
+      registry_.OnAccept(group, accepted.request.max_tokens);
+      Assign(group, *journal_.Find(request), after);
     }
   }
   after.Run();
@@ -209,6 +237,7 @@ void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Aft
     entry.sent.push_back(update.token());
   }
   entry.started = true;
+  registry_.OnToken(*entry.incarnation, options_.now());
   if (event.finish == FinishReason::kError) {
     EndWithError(entry, ErrorOf(update), after);
     return;
@@ -226,8 +255,9 @@ void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Aft
   }
   CancelOnGroup(entry, after);
   EndWithError(entry,
-               absl::ResourceExhaustedError(
-                   "the client reads too slowly and was cut off; read faster or ask for less"),
+               Refusal(absl::StatusCode::kResourceExhausted, RefusalReason::kSlowReader,
+                       "the client reads too slowly and was cut off; read faster or ask for less",
+                       kFullRetry),
                after);
 }
 
@@ -376,12 +406,18 @@ void Dispatcher::PlaceWaiting(Afterwards& after) {
   }
 }
 
+void Dispatcher::Unassign(JournalEntry& entry) {
+  const uint64_t incarnation = *entry.incarnation;
+  registry_.AddAssigned(incarnation, -1);
+  if (entry.started) registry_.OnEnd(incarnation, static_cast<int64_t>(entry.sent.size()));
+  entry.incarnation.reset();
+}
+
 void Dispatcher::CancelOnGroup(JournalEntry& entry, Afterwards& after) {
   if (!entry.incarnation.has_value()) return;
   const uint64_t incarnation = *entry.incarnation;
-  registry_.AddAssigned(incarnation, -1);
   // First, so that the entry is nobody's should the group be lost by the sending.
-  entry.incarnation.reset();
+  Unassign(entry);
   entry.lost_at = options_.now();
   v1::CoordinatorMessage message;
   message.mutable_cancel()->set_request(entry.number);
@@ -389,7 +425,7 @@ void Dispatcher::CancelOnGroup(JournalEntry& entry, Afterwards& after) {
 }
 
 void Dispatcher::End(JournalEntry& entry, StreamEvent last, Afterwards& after) {
-  if (entry.incarnation.has_value()) registry_.AddAssigned(*entry.incarnation, -1);
+  if (entry.incarnation.has_value()) Unassign(entry);
   entry.stream->PutLast(std::move(last));
   after.streams.push_back(entry.stream);
   journal_.Erase(entry.number);

@@ -48,6 +48,7 @@ struct DispatcherOptions {
   size_t max_requests = 1024;  // accepted and not ended
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds replay_timeout{30'000};  // longest wait for another group after a loss
+  std::chrono::milliseconds max_queue{60'000};       // longest wait for its turn that is accepted
   int max_losses = 2;
   std::function<TimePoint()> now = [] { return Deadline::Clock::now(); };
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
@@ -66,8 +67,9 @@ class Dispatcher {
   size_t requests() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The call's number. Its events go to `stream`, the last one of each choice with a finish.
-  // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full), ALREADY_EXISTS
-  // (the id is running), DEADLINE_EXCEEDED (it came too late to be of use).
+  // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full, or it could not
+  // begin in time), ALREADY_EXISTS (the id is running), DEADLINE_EXCEEDED (it came too late to be
+  // of use). The first two say when to try again (load/refusal.h).
   absl::StatusOr<uint64_t> Accept(const AcceptedRequest& accepted,
                                   std::shared_ptr<StreamMailbox> stream)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -105,12 +107,16 @@ class Dispatcher {
     void Run() const;
   };
 
+  // The group that a call may be given to now.
+  absl::StatusOr<uint64_t> Place(const AcceptedRequest& accepted, TimePoint now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Send(uint64_t incarnation, v1::CoordinatorMessage message, Afterwards& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Gives an entry to a group, which may be lost by the sending, and the entry ended with it.
   void Assign(uint64_t incarnation, JournalEntry& entry, Afterwards& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlaceWaiting(Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unassign(JournalEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelOnGroup(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts the last event, forgets the request.
   void End(JournalEntry& entry, StreamEvent last, Afterwards& after)

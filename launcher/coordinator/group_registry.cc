@@ -137,7 +137,8 @@ std::vector<GroupSnapshot> GroupRegistry::Snapshots(TimePoint now) const {
                          .waiting = group.latest.waiting(),
                          .counters = group.latest.counters(),
                          .hottest_experts = {group.latest.hottest_experts().begin(),
-                                             group.latest.hottest_experts().end()}});
+                                             group.latest.hottest_experts().end()},
+                         .queue = group.queue});
   }
   return snapshots;
 }
@@ -162,10 +163,27 @@ const std::string& GroupRegistry::name(uint64_t incarnation) const {
   return it->second.hello.group();
 }
 
-void GroupRegistry::AddAssigned(uint64_t incarnation, int64_t change) {
+GroupRegistry::Group& GroupRegistry::Attached(uint64_t incarnation) {
   const auto it = groups_.find(incarnation);
   TRI_CHECK(it != groups_.end()) << "incarnation " << incarnation;
-  it->second.assigned += change;
+  return it->second;
+}
+
+void GroupRegistry::AddAssigned(uint64_t incarnation, int64_t change) {
+  Attached(incarnation).assigned += change;
+}
+
+void GroupRegistry::OnAccept(uint64_t incarnation, int64_t max_tokens) {
+  Attached(incarnation).queue.OnAccept(max_tokens);
+}
+
+void GroupRegistry::OnToken(uint64_t incarnation, TimePoint now) {
+  Group& group = Attached(incarnation);
+  group.queue.Advance(now, 1, group.assigned >= group.hello.max_sequences());
+}
+
+void GroupRegistry::OnEnd(uint64_t incarnation, int64_t tokens) {
+  Attached(incarnation).queue.OnEnd(tokens);
 }
 
 }  // namespace trireme

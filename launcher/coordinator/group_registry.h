@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "launcher/coordinator/mailbox.h"
+#include "launcher/load/queue_estimate.h"
 #include "runtime/base/deadline.h"
 #include "trireme/v1/group.pb.h"
 
@@ -54,6 +55,7 @@ struct GroupSnapshot {
   int64_t waiting = 0;
   v1::EngineCounters counters;
   std::vector<v1::HotExpert> hottest_experts;  // largest share first
+  QueueEstimate queue;
 };
 
 class GroupRegistry {
@@ -87,6 +89,11 @@ class GroupRegistry {
   const std::shared_ptr<LinkMailbox>& link(uint64_t incarnation) const;
   const std::string& name(uint64_t incarnation) const;
   void AddAssigned(uint64_t incarnation, int64_t change);
+  // For the estimate of its queue: a request of at most so many tokens is given to it; it made a
+  // token; a request that had begun ended after so many.
+  void OnAccept(uint64_t incarnation, int64_t max_tokens);
+  void OnToken(uint64_t incarnation, TimePoint now);
+  void OnEnd(uint64_t incarnation, int64_t tokens);
 
  private:
   struct Group {
@@ -96,8 +103,10 @@ class GroupRegistry {
     TimePoint last_progress;  // a step completed, or nothing was running
     v1::Heartbeat latest;
     int64_t assigned = 0;
+    QueueEstimate queue;
   };
 
+  Group& Attached(uint64_t incarnation);
   bool Ready(const Group& group, TimePoint now) const;
 
   const LivenessOptions options_;

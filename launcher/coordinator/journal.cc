@@ -68,6 +68,13 @@ int64_t Journal::Started(uint64_t incarnation) const {
     return item.second.incarnation == incarnation && item.second.started;
   });
 }
+std::map<std::string, int64_t> Journal::NotStarted(uint64_t incarnation) const {
+  std::map<std::string, int64_t> tenants;
+  for (const auto& [request, entry] : entries_) {
+    if (entry.incarnation == incarnation && !entry.started) ++tenants[entry.request.tenant];
+  }
+  return tenants;
+}
 std::vector<uint64_t> Journal::Unassigned() const {
   return Where([](const JournalEntry& entry) { return !entry.incarnation.has_value(); });
 }

@@ -79,6 +79,8 @@ class Journal {
   std::vector<uint64_t> OfCall(uint64_t call) const;
   std::vector<uint64_t> AssignedTo(uint64_t incarnation) const;
   std::vector<uint64_t> Unassigned() const;
+  // Requests of an incarnation that have had no token from it, by tenant.
+  std::map<std::string, int64_t> NotStarted(uint64_t incarnation) const;
   int64_t Started(uint64_t incarnation) const;  // of those, how many have had a token from it
   std::vector<uint64_t> PastDeadline(TimePoint now) const;
   std::vector<uint64_t> All() const;

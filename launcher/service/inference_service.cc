@@ -27,7 +27,9 @@ namespace {
 class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
                             public std::enable_shared_from_this<StreamReactor> {
  public:
-  explicit StreamReactor(Dispatcher& dispatcher) : dispatcher_(dispatcher) {}
+  StreamReactor(Dispatcher& dispatcher, SlowReaders& slow_readers,
+                grpc::CallbackServerContext& context)
+      : dispatcher_(dispatcher), slow_readers_(slow_readers), context_(context) {}
 
   // The reactor to hand to gRPC; it may already be writing.
   StreamReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
@@ -37,6 +39,9 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
       return this;
     }
     builder_ = std::make_unique<ResponseBuilder>(tokenizer, *accepted);
+    write_ = slow_readers_.Watch([weak = weak_from_this()] {
+      if (const auto reactor = weak.lock()) reactor->context_.TryCancel();
+    });
     mailbox_ = std::make_shared<StreamMailbox>(kMaxUnreadBytes, [weak = weak_from_this()] {
       if (const auto reactor = weak.lock()) reactor->Pump();
     });
@@ -50,6 +55,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   }
 
   void OnWriteDone(bool ok) override {
+    write_->End();
     {
       MutexLock lock(mutex_);
       busy_ = false;
@@ -80,6 +86,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
       if (finished_) return;
       finished_ = true;
     }
+    AddRefusal(status, context_);
     Finish(ToGrpc(status));
   }
 
@@ -112,6 +119,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   // By whoever set busy_: chunk_ is this thread's until OnWriteDone.
   void Write() {
     const bool last = builder_->end().has_value() && builder_->end()->ok();
+    write_->Begin(MonotonicNs());
     if (!last) {
       StartWrite(&chunk_);
       return;
@@ -126,6 +134,9 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   void End() { FinishWith(*builder_->end()); }
 
   Dispatcher& dispatcher_;
+  SlowReaders& slow_readers_;
+  grpc::CallbackServerContext& context_;  // gRPC's, until OnDone
+  std::shared_ptr<SlowReaders::Write> write_;
   std::shared_ptr<StreamReactor> self_;
   std::shared_ptr<StreamMailbox> mailbox_;
   std::unique_ptr<ResponseBuilder> builder_;  // by whoever is about to set busy_, under the lock
@@ -141,8 +152,9 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
 class UnaryReactor final : public grpc::ServerUnaryReactor,
                            public std::enable_shared_from_this<UnaryReactor> {
  public:
-  UnaryReactor(Dispatcher& dispatcher, v1::GenerateResponse& response)
-      : dispatcher_(dispatcher), response_(response) {}
+  UnaryReactor(Dispatcher& dispatcher, grpc::CallbackServerContext& context,
+               v1::GenerateResponse& response)
+      : dispatcher_(dispatcher), context_(context), response_(response) {}
 
   UnaryReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
     self_ = shared_from_this();
@@ -190,11 +202,13 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
       if (finished_) return;
       finished_ = true;
     }
+    AddRefusal(status, context_);
     Finish(ToGrpc(status));
   }
 
   Dispatcher& dispatcher_;
-  v1::GenerateResponse& response_;  // gRPC's, until Finish
+  grpc::CallbackServerContext& context_;  // gRPC's, until OnDone
+  v1::GenerateResponse& response_;        // gRPC's, until Finish
   std::shared_ptr<UnaryReactor> self_;
   std::shared_ptr<StreamMailbox> mailbox_;
   std::unique_ptr<ResponseBuilder> builder_;
@@ -247,20 +261,20 @@ absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServ
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  return std::make_shared<StreamReactor>(*parts_.dispatcher)
+  return std::make_shared<StreamReactor>(*parts_.dispatcher, *parts_.slow_readers, *context)
       ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 
 grpc::ServerUnaryReactor* InferenceService::GenerateUnary(grpc::CallbackServerContext* context,
                                                           const v1::GenerateRequest* request,
                                                           v1::GenerateResponse* response) {
-  return std::make_shared<UnaryReactor>(*parts_.dispatcher, *response)
+  return std::make_shared<UnaryReactor>(*parts_.dispatcher, *context, *response)
       ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
-  return std::make_shared<StreamReactor>(*parts_.dispatcher)
+  return std::make_shared<StreamReactor>(*parts_.dispatcher, *parts_.slow_readers, *context)
       ->Start(*parts_.tokenizer, Admit(*context, *request));
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "launcher/coordinator/dispatcher.h"
+#include "launcher/load/slow_readers.h"
 #include "runtime/text/chat_format.h"
 #include "runtime/text/tokenizer.h"
 #include "trireme/v1/inference.grpc.pb.h"
@@ -20,6 +21,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   // All must outlive the server. chat_format may be null: then chat_error says why.
   struct Parts {
     Dispatcher* dispatcher = nullptr;
+    SlowReaders* slow_readers = nullptr;
     const Tokenizer* tokenizer = nullptr;
     const ChatFormat* chat_format = nullptr;
     absl::Status chat_error;

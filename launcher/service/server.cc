@@ -6,6 +6,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -56,11 +57,13 @@ struct Server::Impl {
   std::string address;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatFormat> chat_format;
+  std::unique_ptr<SlowReaders> slow_readers;
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<InferenceService> inference;
   std::unique_ptr<GroupService> groups;
   std::unique_ptr<AdminService> admin;
   std::unique_ptr<grpc::Server> server;
+  std::atomic<int64_t> slow_readers_cut_off = 0;
   std::jthread
       ticker;  // `tick`: runs Dispatcher::Tick and the observer; ends before the server closes
   bool stopped = false;
@@ -75,6 +78,7 @@ struct Server::Impl {
 absl::Status Server::Impl::Open(const ServerOptions& options) {
   inference = std::make_unique<InferenceService>(
       InferenceService::Parts{.dispatcher = dispatcher.get(),
+                              .slow_readers = slow_readers.get(),
                               .tokenizer = tokenizer.get(),
                               .chat_format = chat_format.get(),
                               .chat_error = absl::FailedPreconditionError(
@@ -135,12 +139,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
     if (event.kind == CoordinatorEvent::Kind::kNotServing) raw->SetHealth(false);
     observer(event);
   };
+  impl->slow_readers = std::make_unique<SlowReaders>(options.slow_reader);
   impl->dispatcher = std::make_unique<Dispatcher>(std::move(dispatcher));
   TRI_RETURN_IF_ERROR(impl->Open(options));
-  impl->ticker = std::jthread([dispatcher = impl->dispatcher.get()](std::stop_token stop) {
+  impl->ticker = std::jthread([raw = impl.get()](std::stop_token stop) {
     pthread_setname_np(pthread_self(), "tick");
     while (!stop.stop_requested()) {
-      dispatcher->Tick();
+      raw->dispatcher->Tick();
+      if (const int cut_off = raw->slow_readers->Check(MonotonicNs()); cut_off > 0) {
+        raw->slow_readers_cut_off += cut_off;
+        LogInfo("clients that do not read were cut off", {{"streams", cut_off}});
+      }
       std::this_thread::sleep_for(kTick);
     }
   });
@@ -153,6 +162,8 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Stop(Deadline::AfterMs(0)).IgnoreError(); }
 
 const std::string& Server::address() const { return impl_->address; }
+
+int64_t Server::slow_readers_cut_off() const { return impl_->slow_readers_cut_off; }
 
 absl::Status Server::Stop(Deadline drain) {
   if (impl_->stopped) return absl::OkStatus();

@@ -5,6 +5,7 @@
 // There is no authentication yet, so it listens on loopback only unless told otherwise.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,6 +22,8 @@ struct ServerOptions {
   bool allow_remote = false;               // listen beyond loopback, unauthenticated
   std::string model;                       // where the tokenizer is
   std::string model_name;                  // "": the last part of `model`
+  // A stream whose client does not read is cut off after this.
+  std::chrono::milliseconds slow_reader{30'000};
   DispatcherOptions
       dispatcher;  // model_name, tokenizer_hash, vocabulary and observer are set by Start
   // Called in order, on the tick thread.
@@ -36,6 +39,9 @@ class Server {
 
   // With the port that was taken.
   const std::string& address() const;
+
+  // Streams that were ended because their client did not read.
+  int64_t slow_readers_cut_off() const;
 
   // Refuses new requests, waits until running ones have ended or `drain` passed, tells groups to
   // leave, closes. Idempotent. DEADLINE_EXCEEDED when requests had to be cut off.

@@ -49,6 +49,7 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
   }
   if (config.insecure()) spec.argv.emplace_back("--insecure");
   AddFlag("--max-requests", config.limits().max_requests(), spec.argv);
+  AddFlag("--max-queue-ms", config.limits().max_queue_ms(), spec.argv);
   AddFlag("--request-timeout-ms", config.limits().request_timeout_ms(), spec.argv);
   spec.argv.insert(spec.argv.end(),
                    {"--replay-timeout-ms", std::to_string(config.limits().replay_timeout_ms()),

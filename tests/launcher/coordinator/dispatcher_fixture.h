@@ -90,13 +90,15 @@ class DispatcherTest : public testing::Test {
              .now = [this] { return now_; },
              .observer = [this](const CoordinatorEvent& event) { events_.push_back(event); }}) {}
 
-  void Attach(const std::string& name, FakeGroup& group, int64_t max_sequences = 4) {
+  void Attach(const std::string& name, FakeGroup& group, int64_t max_sequences = 4,
+              int64_t max_waiting = 0) {
     v1::Hello hello;
     hello.set_group(name);
     hello.set_model_identity("m1");
     hello.set_vocabulary(100);
     hello.set_max_positions(64);
     hello.set_max_sequences(max_sequences);
+    hello.set_max_waiting(max_waiting);
     hello.add_hosts("h");
     const auto incarnation = dispatcher_.Attach(hello, group.link);
     ASSERT_OK(incarnation);

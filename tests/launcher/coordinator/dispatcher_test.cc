@@ -1,5 +1,6 @@
 #include "launcher/coordinator/dispatcher.h"
 
+#include "launcher/load/refusal.h"
 #include "tests/launcher/coordinator/dispatcher_fixture.h"
 
 namespace trireme {
@@ -202,6 +203,26 @@ TEST_F(DispatcherTest, TheCoordinatorsOwnQueueIsBounded) {
   std::vector<FakeClient> clients(9);
   for (int i = 0; i < 8; ++i) ASSERT_OK(Accept(clients[i], std::to_string(i)));
   EXPECT_THAT(Accept(clients[8], "8"), StatusIs(StatusCode::kResourceExhausted, HasSubstr("8")));
+}
+
+TEST_F(DispatcherTest, WhatWouldWaitTooLongIsRefusedUntilTheQueueIsShorter) {
+  FakeGroup group;
+  Attach("a", group, /*max_sequences=*/1, /*max_waiting=*/7);
+  std::vector<FakeClient> clients(3);
+  const uint64_t first = *Accept(clients[0], "0");
+  // 20 s a token, up to 8 tokens a request: the next one begins minutes from now.
+  for (uint32_t index = 0; index < 3; ++index) {
+    SendToken(group, first, index);
+    for (int i = 0; i < 20; ++i) {
+      now_ += seconds(1);
+      dispatcher_.OnHeartbeat(group.incarnation, {});
+    }
+  }
+  const absl::Status refused = Accept(clients[1], "1").status();
+  EXPECT_EQ(ReasonOf(refused), RefusalReason::kLongWait);
+  EXPECT_TRUE(RetryAfterOf(refused).has_value());
+  SendToken(group, first, 3, v1::UPDATE_END_STOP);
+  EXPECT_OK(Accept(clients[1], "1"));
 }
 
 TEST_F(DispatcherTest, ARunningIdIsRefused) {

@@ -4,6 +4,7 @@
 
 #include "launcher/coordinator/group_registry.h"
 #include "launcher/coordinator/router.h"
+#include "launcher/load/refusal.h"
 #include "tests/support/status_matchers.h"
 
 namespace trireme {
@@ -141,6 +142,58 @@ TEST(RouterTest, ChoosesTheLeastLoadedForItsSize) {
   EXPECT_THAT(ChooseGroup(std::vector{Snapshot(1, 3, 8), Snapshot(2, 2, 4)}), Optional(1u));
   EXPECT_THAT(ChooseGroup(std::vector{Snapshot(2, 1, 4), Snapshot(1, 2, 8)}), Optional(1u))
       << "equal: the oldest";
+}
+
+// A group of 4 slots, all taken, that makes 100 tokens a second; a request takes 50.
+GroupSnapshot Saturated(int64_t assigned) {
+  GroupSnapshot snapshot = Snapshot(1, assigned, 4);
+  TimePoint now = kStart;
+  snapshot.queue.OnEnd(50);
+  for (int i = 0; i < 1'000; ++i) snapshot.queue.Advance(now += milliseconds(10), 1, true);
+  return snapshot;
+}
+
+TEST(RouterTest, RefusesWhatWouldWaitTooLongForItsTurnAndSaysWhenToCome) {
+  EXPECT_OK(CheckWait(Saturated(3), {}, milliseconds(1))) << "a slot is free";
+  EXPECT_OK(CheckWait(Saturated(13), {.tenants_waiting = 9}, milliseconds(5'500)));
+  const absl::Status refused =
+      CheckWait(Saturated(23), {.tenants_waiting = 19}, milliseconds(5'000));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("its turn")));
+  EXPECT_EQ(ReasonOf(refused), RefusalReason::kLongWait);
+  EXPECT_EQ(RetryAfterOf(refused), std::chrono::seconds(5)) << "10 s, less the 5 that may be";
+}
+
+TEST(RouterTest, RefusesWhatCouldNotBeginBeforeItsOwnDeadline) {
+  Demand demand{.tenants_waiting = 9, .timeout = milliseconds(2'000)};
+  const absl::Status refused = CheckWait(Saturated(13), demand, milliseconds(60'000));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("own deadline")));
+  EXPECT_EQ(ReasonOf(refused), RefusalReason::kDeadline);
+  demand.timeout = milliseconds(8'000);
+  EXPECT_OK(CheckWait(Saturated(13), demand, milliseconds(60'000)));
+}
+
+TEST(RouterTest, TheQueueOfOneTenantRefusesNoOther) {
+  EXPECT_OK(CheckWait(Saturated(500), {.other_tenants = 1}, milliseconds(1'500)));
+  EXPECT_FALSE(
+      CheckWait(Saturated(500), {.tenants_waiting = 9, .other_tenants = 1}, milliseconds(1'500))
+          .ok());
+}
+
+TEST(RouterTest, WhereThePaceIsNotKnownARequestASlotMayWait) {
+  EXPECT_OK(CheckWait(Snapshot(1, 7, 4), {.tenants_waiting = 7}, milliseconds(1)));
+  EXPECT_EQ(ReasonOf(CheckWait(Snapshot(1, 8, 4), {.tenants_waiting = 8}, milliseconds(60'000))),
+            RefusalReason::kLongWait);
+}
+
+TEST(RouterTest, WherePagesAreScarceFewerSlotsCount) {
+  GroupSnapshot group = Saturated(4);
+  group.max_sequences = 64;
+  EXPECT_OK(CheckWait(group, {.tenants_waiting = 1}, milliseconds(100)));
+  group.running = 2;
+  group.waiting = 2;
+  group.counters.set_pages(100);
+  group.counters.set_free_pages(3);
+  EXPECT_FALSE(CheckWait(group, {.tenants_waiting = 3}, milliseconds(100)).ok());
 }
 
 TEST(RouterTest, NeverChoosesAGroupThatIsFullOrNotReady) {

@@ -133,6 +133,7 @@ class ServiceTest : public testing::Test {
     options.listen = listen;
     options.model = kTokenizer;
     options.dispatcher.liveness = liveness_;
+    options.slow_reader = slow_reader_;
     options.observer = [this](const CoordinatorEvent& event) { events_.Add(event); };
     auto server = Server::Start(options);
     ASSERT_OK(server);
@@ -187,6 +188,7 @@ class ServiceTest : public testing::Test {
 
   EventLog events_;
   LivenessOptions liveness_;
+  std::chrono::milliseconds slow_reader_{30'000};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
