@@ -31,12 +31,19 @@
 //     acc = fma(mw, d * float(sum of q), acc)
 //   Excepted, and multiplied in fp32, are matrices whose leaves, on whatever mesh, do not all begin
 //   and end on groups (LeafSchedule::grain), and those whose outputs have scales.
+//   Weights of BF16, where the processor has a BF16 dot product (AVX512_BF16) and the outputs have
+//   no scales: x is rounded to BF16 (nearest even), and a leaf's Dot is one accumulator from +0 over
+//   ascending pairs of elements, padded with zeros in both operands to a multiple of 32:
+//     acc = fma(a[2p], b[2p], fma(a[2p + 1], b[2p + 1], acc))
+//   where every operand and result that is subnormal becomes a zero of its sign; so does x before
+//   it is rounded. (A result is subnormal if it is, rounded to 24 bits, under 2^-126.)
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -217,8 +224,11 @@ struct CpuOptions {
 absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options);
 // Targets of MakeCpuOps that this machine can run, best first.
 std::vector<std::string> CpuTargets();
+// Whether kNative multiplies weights of BF16 by BF16 dot products on a target of CpuTargets().
+bool HasBf16Products(std::string_view target);
 
-// The oracle: plain scalar loops.
-std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic = Arithmetic::kFp32);
+// The oracle: plain scalar loops. `bf16_products`: of which class kNative is.
+std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic = Arithmetic::kFp32,
+                                      bool bf16_products = true);
 
 }  // namespace trireme

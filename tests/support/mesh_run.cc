@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Stage>> MakeStage(const MeshRun& run, int rank) {
   TRI_ASSIGN_OR_RETURN(parts.weights, Weights::Bind(parts.architecture->tensors(parts.config),
                                                     parts.extent, std::move(checkpoint.tensors)));
   if (run.reference_ops) {
-    parts.ops = MakeReferenceOps(run.arithmetic);
+    parts.ops = MakeReferenceOps(run.arithmetic, HasBf16Products(CpuTargets().front()));
   } else {
     TRI_ASSIGN_OR_RETURN(
         parts.ops,

@@ -21,6 +21,8 @@ namespace {
 constexpr int64_t kSmallWork = 32 * 1024;
 // Rows of one sequence that share a pass over its keys.
 constexpr int64_t kAttentionTokens = 8;
+// Outputs of a task on an input-major matrix: whole cache lines.
+constexpr int64_t kInputMajorOutputs = 64;
 
 bool IsF32(const ConstTensorView& view) { return view.dtype == DType::kF32; }
 
@@ -224,9 +226,9 @@ class CpuOps final : public Ops {
     TRI_CHECK_LE(width + args.w_offset, flipped ? args.w.rows() : args.w.columns());
     TRI_CHECK(args.scales.empty() || args.scales.columns() == outputs);
     if (arithmetic_ == Arithmetic::kNative && MultipliesInInt8(args)) return RunLinearInt8(args);
-    // A task is eight rows, which is what the kernels multiply at a time, or whole cache lines of
-    // an input-major matrix.
-    const int64_t task_outputs = flipped ? 64 : 8;
+    if (MultipliesInBf16(args)) return RunLinearBf16(args);
+    // A task is eight rows, which is what the kernels multiply at a time.
+    const int64_t task_outputs = flipped ? kInputMajorOutputs : 8;
     const int64_t tasks = (outputs + task_outputs - 1) / task_outputs;
     const int64_t at_once = TasksAtOnce(tasks, outputs * tokens * width);
     const auto kernel = flipped && tokens <= cpu::kMaxInputMajorTokens ? kernels_.linear_input_major
@@ -248,7 +250,7 @@ class CpuOps final : public Ops {
     const int64_t width = leaves.back().end;
     TRI_CHECK_EQ(args.w_offset % kInt8Group, 0);
     const auto x =
-        cpu::Int8Rows::In(groups_.Bytes(tokens * width / kInt8Group * cpu::Int8Rows::kGroupBytes),
+        cpu::Int8Rows::In(narrow_.Bytes(tokens * width / kInt8Group * cpu::Int8Rows::kGroupBytes),
                           tokens, width / kInt8Group);
     ForTokens(args.x, 2, [&](Range rows) { target_.int8.quantize(args.x, x, rows); });
     const cpu::Int8LinearArgs narrow{x, args.w, args.w_offset, args.schedule, args.out};
@@ -259,6 +261,31 @@ class CpuOps final : public Ops {
                                       {taken.begin * cpu::kInt8Outputs,
                                        std::min(taken.end * cpu::kInt8Outputs, outputs)},
                                       scratch);
+                });
+  }
+
+  bool MultipliesInBf16(const cpu::LinearArgs& args) const {
+    return arithmetic_ == Arithmetic::kNative && target_.bf16.linear != nullptr &&
+           args.w.dtype == DType::kBF16 && args.scales.empty();
+  }
+
+  void RunLinearBf16(const cpu::LinearArgs& args) {
+    const int64_t tokens = args.out.rows();
+    const int64_t outputs = args.out.columns();
+    cpu::Bf16Rows x{nullptr, tokens, cpu::Bf16Rows::PairsOf(*args.schedule)};
+    x.words = reinterpret_cast<uint32_t*>(narrow_.Floats(x.Words()));
+    ForEachTask(cpu::Bf16Tiling(tokens).count(), 1, [&](Range tiles, cpu::Scratch&) {
+      target_.bf16.round(args.x, *args.schedule, x, tiles);
+    });
+    const cpu::Bf16LinearArgs narrow{x, args.w, args.w_offset, args.schedule, args.out};
+    const auto kernel = args.input_major ? target_.bf16.linear_input_major : target_.bf16.linear;
+    const int64_t task_outputs = args.input_major ? kInputMajorOutputs : cpu::kBf16Outputs;
+    const int64_t tasks = (outputs + task_outputs - 1) / task_outputs;
+    ForEachTask(tasks, TasksAtOnce(tasks, outputs * x.pairs * tokens),
+                [&](Range taken, cpu::Scratch& scratch) {
+                  kernel(narrow,
+                         {taken.begin * task_outputs, std::min(taken.end * task_outputs, outputs)},
+                         scratch);
                 });
   }
 
@@ -351,7 +378,7 @@ class CpuOps final : public Ops {
   struct alignas(64) Part {
     std::atomic<int64_t> next{0};
   };
-  cpu::Scratch groups_;                  // activations in int8
+  cpu::Scratch narrow_;                  // activations in int8 or in BF16
   std::vector<cpu::Scratch> scratch_;    // one a thread
   std::vector<Part> parts_;              // one a thread
   LeafSchedule whole_{{{0, 0}}, {}, 0};  // Linear's schedule: one leaf
@@ -363,6 +390,13 @@ std::vector<std::string> CpuTargets() {
   std::vector<std::string> names;
   for (const cpu::Target& target : cpu::SupportedTargets()) names.push_back(target.name);
   return names;
+}
+
+bool HasBf16Products(std::string_view target) {
+  for (const cpu::Target& supported : cpu::SupportedTargets()) {
+    if (supported.name == target) return supported.bf16.linear != nullptr;
+  }
+  return false;
 }
 
 absl::StatusOr<std::unique_ptr<Ops>> MakeCpuOps(const CpuOptions& options) {

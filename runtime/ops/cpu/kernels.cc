@@ -22,7 +22,8 @@ std::vector<Target> SupportedTargets() {
 #if HWY_TARGETS & HWY_AVX3
   // The fp32 kernels have no use for what AVX3_DL adds.
   if (supported & HWY_AVX3_DL) {
-    targets.push_back({"AVX3_DL", TRI_KERNEL_TABLE(N_AVX3), TRI_INT8_KERNELS(N_AVX3_DL)});
+    targets.push_back(
+        {"AVX3_DL", TRI_KERNEL_TABLE(N_AVX3), TRI_INT8_KERNELS(N_AVX3_DL), SupportedBf16Kernels()});
   }
   if (supported & HWY_AVX3) {
     targets.push_back({"AVX3", TRI_KERNEL_TABLE(N_AVX3), TRI_INT8_KERNELS(N_AVX3)});

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/ops/cpu/matmul/bf16.h"
 #include "runtime/ops/cpu/matmul/int8.h"
 #include "runtime/ops/ops.h"
 #include "runtime/tensor/tensor.h"
@@ -134,6 +135,7 @@ struct Target {
   std::string name;
   KernelTable kernels;
   Int8Kernels int8;
+  Bf16Kernels bf16{};
 };
 
 // Targets that this machine can run, best first.

@@ -13,6 +13,7 @@
 #include "runtime/ops/decode_row.h"
 #include "runtime/ops/int8_group.h"
 #include "runtime/ops/ops.h"
+#include "runtime/ops/reference/bf16_dot.h"
 #include "runtime/ops/reference/int8_dot.h"
 #include "runtime/ops/scalar_math.h"
 
@@ -44,13 +45,15 @@ std::vector<float> Row(ConstTensorView matrix, int64_t index) {
   return values;
 }
 
-float LeavesDot(std::span<const float> x, std::span<const float> w, int64_t w_offset,
-                const LeafSchedule& schedule, float scale = 1) {
+using DotFunction = float (*)(std::span<const float> x, std::span<const float> w);
+
+float LeavesDot(DotFunction dot, std::span<const float> x, std::span<const float> w,
+                int64_t w_offset, const LeafSchedule& schedule, float scale = 1) {
   if (schedule.leaves.empty()) return 0;
   std::vector<float> sums;
   for (const Range leaf : schedule.leaves) {
     const auto size = static_cast<size_t>(leaf.size());
-    sums.push_back(Dot(x.subspan(static_cast<size_t>(leaf.begin), size),
+    sums.push_back(dot(x.subspan(static_cast<size_t>(leaf.begin), size),
                        w.subspan(static_cast<size_t>(leaf.begin + w_offset), size)) *
                    scale);
   }
@@ -158,7 +161,9 @@ void MergeChunk(std::span<const float> scores, const std::vector<std::vector<flo
 
 class ReferenceOps final : public Ops {
  public:
-  explicit ReferenceOps(Arithmetic arithmetic) : arithmetic_(arithmetic) {}
+  ReferenceOps(Arithmetic arithmetic, bool bf16_products)
+      : arithmetic_(arithmetic),
+        bf16_products_(arithmetic == Arithmetic::kNative && bf16_products) {}
 
   std::string name() const override { return "reference"; }
   absl::Status status() const override { return absl::OkStatus(); }
@@ -201,7 +206,7 @@ class ReferenceOps final : public Ops {
         const std::span<const float> row(x.row_as<float>(t), static_cast<size_t>(x.columns()));
         out.row_as<float>(t)[n] = integers
                                       ? Int8LeavesDot(row, {w.dtype, w.row(n), w_offset}, schedule)
-                                      : LeavesDot(row, weights, w_offset, schedule);
+                                      : LeavesDot(DotOf(w.dtype), row, weights, w_offset, schedule);
       }
     }
   }
@@ -333,12 +338,13 @@ class ReferenceOps final : public Ops {
         const float scale = scaled ? Row(experts[e].scales, 0)[static_cast<size_t>(n)] : 1.0f;
         const ConstTensorView& values = experts[e].values;
         const bool integers = !scaled && MultipliesInInt8(values.dtype, leaves);
+        const DotFunction dot = scaled ? Dot : DotOf(values.dtype);
         for (int64_t i = routing.offsets[e]; i < routing.offsets[e + 1]; ++i) {
           const std::span<const float> row(x.row_as<float>(i), static_cast<size_t>(x.columns()));
           out.row_as<float>(i)[n] =
               integers
                   ? Int8LeavesDot(row, {values.dtype, values.row(n), experts[e].offset}, leaves)
-                  : LeavesDot(row, weights, experts[e].offset, leaves, scale);
+                  : LeavesDot(dot, row, weights, experts[e].offset, leaves, scale);
         }
       }
     }
@@ -360,6 +366,10 @@ class ReferenceOps final : public Ops {
   bool MultipliesInInt8(DType weights, const LeafSchedule& schedule) const {
     return arithmetic_ == Arithmetic::kNative && HasInt8Groups(weights) &&
            CutsIntoInt8Groups(schedule);
+  }
+
+  DotFunction DotOf(DType weights) const {
+    return bf16_products_ && weights == DType::kBF16 ? Bf16Dot : Dot;
   }
 
   struct Query {
@@ -394,12 +404,13 @@ class ReferenceOps final : public Ops {
   }
 
   const Arithmetic arithmetic_;
+  const bool bf16_products_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic) {
-  return std::make_unique<ReferenceOps>(arithmetic);
+std::unique_ptr<Ops> MakeReferenceOps(Arithmetic arithmetic, bool bf16_products) {
+  return std::make_unique<ReferenceOps>(arithmetic, bf16_products);
 }
 
 }  // namespace trireme

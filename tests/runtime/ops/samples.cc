@@ -118,7 +118,8 @@ std::vector<Backend> AllCpuBackends(Arithmetic arithmetic) {
     for (const int threads : {1, 2, 3}) {
       auto ops = MakeCpuOps({.threads = threads, .target = target, .arithmetic = arithmetic});
       TRI_CHECK_OK(ops.status());
-      backends.push_back({target + " x" + std::to_string(threads), *std::move(ops)});
+      backends.push_back(
+          {target + " x" + std::to_string(threads), *std::move(ops), HasBf16Products(target)});
     }
   }
   return backends;

@@ -57,6 +57,7 @@ PagedSequences MakePages(const PageShape& shape, std::span<const int64_t> length
 struct Backend {
   std::string name;
   std::unique_ptr<Ops> ops;
+  bool bf16_products = true;  // in native arithmetic
 };
 std::vector<Backend> AllCpuBackends(Arithmetic arithmetic = Arithmetic::kFp32);
 
