@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <random>
 #include <span>
 
 #include "absl/strings/str_format.h"
@@ -179,6 +180,11 @@ absl::Status CheckSampling(const SamplingParams& params) {
   if (params.top_k >= 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrFormat("sampling.top_k: expected 0 (off) or more; got %d", params.top_k));
+}
+
+uint64_t DrawSeed() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
 Request ChoiceOf(const AcceptedRequest& accepted, int32_t choice) {

@@ -50,6 +50,9 @@ struct AdmissionDefaults {
   int32_t max_logprobs = kMaxLogprobs;
 };
 
+// For a request that gives no seed.
+uint64_t DrawSeed();
+
 // Takes values that are in range; names them "sampling.…" where they are not.
 absl::Status CheckSampling(const SamplingParams& params);
 

@@ -2,13 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <chrono>
-#include <random>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/limits.h"
+#include "launcher/service/call_deadline.h"
 #include "launcher/service/grpc_status.h"
 #include "launcher/service/model_report.h"
 #include "launcher/service/response_builder.h"
@@ -223,22 +222,10 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, const abs
   return reactor;
 }
 
-// What the client gives the call from now on; nothing: as long as it takes.
-std::optional<std::chrono::milliseconds> TimeLeft(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
-  return std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::system_clock::now());
-}
-
-uint64_t RandomSeed() {
-  std::random_device device;
-  return (static_cast<uint64_t>(device()) << 32) | device();
-}
-
 }  // namespace
 
 AdmissionDefaults InferenceService::NextDefaults() {
-  return {.seed = RandomSeed(), .id = absl::StrFormat("r-%d", ++requests_)};
+  return {.seed = DrawSeed(), .id = absl::StrFormat("r-%d", ++requests_)};
 }
 
 absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServerContext& context,

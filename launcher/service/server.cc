@@ -17,6 +17,7 @@
 #include "launcher/service/admin_service.h"
 #include "launcher/service/group_service.h"
 #include "launcher/service/inference_service.h"
+#include "launcher/service/kserve/kserve_service.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/text/chat_format.h"
@@ -28,7 +29,8 @@ namespace {
 constexpr std::chrono::milliseconds kTick{50};
 // Streams that were told their end get this long to read it.
 constexpr std::chrono::milliseconds kCloseGrace{1'000};
-constexpr char kInferenceService[] = "trireme.v1.Inference";
+// Those whose health is the model's.
+constexpr const char* kModelServices[] = {"trireme.v1.Inference", "inference.GRPCInferenceService"};
 
 // gRPC's own lines are for its developers; what matters to an operator reaches us as a status.
 void DropGrpcLog(gpr_log_func_args*) {}
@@ -60,6 +62,7 @@ struct Server::Impl {
   std::unique_ptr<SlowReaders> slow_readers;
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<InferenceService> inference;
+  std::unique_ptr<KserveService> kserve;
   std::unique_ptr<GroupService> groups;
   std::unique_ptr<AdminService> admin;
   std::unique_ptr<grpc::Server> server;
@@ -71,7 +74,9 @@ struct Server::Impl {
   absl::Status Open(const ServerOptions& options);
   void SetHealth(bool serving) {
     server->GetHealthCheckService()->SetServingStatus("", serving);
-    server->GetHealthCheckService()->SetServingStatus(kInferenceService, serving);
+    for (const char* service : kModelServices) {
+      server->GetHealthCheckService()->SetServingStatus(service, serving);
+    }
   }
 };
 
@@ -83,6 +88,7 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
                               .chat_format = chat_format.get(),
                               .chat_error = absl::FailedPreconditionError(
                                   "this model's chat format is not known here; use Generate")});
+  kserve = std::make_unique<KserveService>(*dispatcher, *tokenizer);
   groups = std::make_unique<GroupService>(*dispatcher);
   admin = std::make_unique<AdminService>(*dispatcher);
   gpr_set_log_function(DropGrpcLog);
@@ -92,6 +98,7 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(inference.get());
+  builder.RegisterService(kserve.get());
   builder.RegisterService(groups.get());
   builder.RegisterService(admin.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
