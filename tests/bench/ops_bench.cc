@@ -2,10 +2,11 @@
 // products of Maverick's routed experts. Besides time,
 // each row says which share of the machine's measured limits it reached: `of_read` (bytes of
 // weights read, against a plain read loop: what bounds decode) and `of_fma` (operations, against a
-// register FMA loop: what bounds prefill). The weights of a row are a ring of copies larger than
-// the caches, as the layers of a model are.
+// register FMA loop: what bounds prefill; `of_int8`: against one of VNNI). The weights of a row are
+// a ring of copies larger than the caches, as the layers of a model are.
 //
-//   ops_bench [--threads=N] [--target=AVX2|AVX3|AVX3_DL] [--compute=native|fp32] [Google Benchmark's flags]
+//   ops_bench [--threads=N] [--target=AVX2|AVX3|AVX3_DL] [--compute=native|fp32] [Google
+//   Benchmark's flags]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -69,6 +70,10 @@ void Report(benchmark::State& state, const Setting& setting, int64_t matrix_byte
       Counter(bytes / setting.limits.read_bytes_per_second, Counter::kIsRate);
   state.counters["of_fma"] =
       Counter(operations / setting.limits.flops_per_second, Counter::kIsRate);
+  if (setting.limits.int8_ops_per_second > 0) {
+    state.counters["of_int8"] =
+        Counter(operations / setting.limits.int8_ops_per_second, Counter::kIsRate);
+  }
 }
 
 void RunLinear(benchmark::State& state, const Setting& setting, DType dtype,
@@ -177,9 +182,9 @@ int Main(int argc, char** argv) {
   }
   Tensor ring = RingOfWeights();
   const Setting setting{ops->get(), &ring, MeasureLimits(threads)};
-  std::fprintf(stderr, "%s, %d threads: read %.1f GB/s, fma %.1f GFLOP/s\n", (*ops)->name().c_str(),
-               threads, setting.limits.read_bytes_per_second * 1e-9,
-               setting.limits.flops_per_second * 1e-9);
+  std::fprintf(stderr, "%s, %d threads: read %.1f GB/s, fma %.1f GFLOP/s, int8 %.1f GOP/s\n",
+               (*ops)->name().c_str(), threads, setting.limits.read_bytes_per_second * 1e-9,
+               setting.limits.flops_per_second * 1e-9, setting.limits.int8_ops_per_second * 1e-9);
   RegisterAll(setting);
   RegisterExperts(setting);
   benchmark::Initialize(&argc, argv);

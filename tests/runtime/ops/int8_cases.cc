@@ -86,6 +86,27 @@ std::vector<float> RunRank(Ops& ops, DType dtype, const RankCase& rank) {
   return out;
 }
 
+// Three experts, of which the second has no rows.
+std::vector<float> RunExperts(Ops& ops, DType dtype, const LeafSchedule* schedule) {
+  constexpr int64_t kOutputs = 20;
+  constexpr int64_t kWidth = 256;
+  Sampler sampler(kSeed);
+  std::vector<Tensor> weights;
+  std::vector<ExpertMatrix> experts;
+  for (int i = 0; i < 3; ++i) {
+    weights.push_back(sampler.Weights(dtype, kOutputs, kWidth));
+    experts.push_back({.values = std::as_const(weights.back()).view()});
+  }
+  std::vector<int32_t> offsets = {0, 7, 7, 9};
+  Routing routing;
+  routing.held = {0, 3};
+  routing.offsets = offsets;
+  const std::vector<float> x = sampler.Values(9 * kWidth);
+  std::vector<float> out = Floats(9, kOutputs);
+  ops.ExpertLinear(Matrix(x, 9, kWidth), experts, routing, schedule, Matrix(out, 9, kOutputs));
+  return out;
+}
+
 }  // namespace
 
 void AddInt8Cases(std::vector<ParityCase>& cases) {
@@ -110,6 +131,12 @@ void AddInt8Cases(std::vector<ParityCase>& cases) {
              }});
       }
     }
+    cases.push_back({absl::StrFormat("ExpertLinear %s", type),
+                     [=](Ops& ops) { return RunExperts(ops, dtype, nullptr); }});
+    cases.push_back({absl::StrFormat("ExpertLinear %s of leaves", type), [=](Ops& ops) {
+                       const LeafSchedule leaves = SplitWidth(256, 8, 0, 1).schedule;
+                       return RunExperts(ops, dtype, &leaves);
+                     }});
     // Leaves of 32, of 64 and of 96 columns, and those that do not end on groups.
     for (const int64_t width : {256, 512, 768, 320, 64}) {
       for (const RankCase& rank :

@@ -57,6 +57,31 @@ HWY_INLINE Lanes GatherHalves(const StridedRows& rows, int64_t offset) {
   return out;
 }
 
+// The two halves that each row begins with.
+HWY_INLINE void GatherPairs(const StridedRows& rows, Lanes& first, Lanes& second) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  const auto four = [=](int64_t row) HWY_ATTR {
+    const auto at = [=](int64_t i) HWY_ATTR {
+      int32_t pair;
+      std::memcpy(&pair, rows.At(row + i), sizeof pair);
+      return pair;
+    };
+    __m128i pairs = _mm_cvtsi32_si128(at(0));
+    pairs = _mm_insert_epi32(pairs, at(1), 1);
+    pairs = _mm_insert_epi32(pairs, at(2), 2);
+    return _mm_insert_epi32(pairs, at(3), 3);
+  };
+  const __m512i pairs =
+      _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(four(4), four(0))),
+                         _mm256_set_m128i(four(12), four(8)), 1);
+  first.part[0] = VF{_mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs))};
+  second.part[0] = VF{_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16)))};
+#else
+  first = GatherHalves(rows, 0);
+  second = GatherHalves(rows, 2);
+#endif
+}
+
 // Low and high nibbles of 16 bytes of each row: values 0 to 15 and 16 to 31.
 HWY_INLINE void LoadNibbles(const StridedRows& rows, int64_t offset, ByteLanes* quads) {
   ByteLanes bytes[4];
@@ -107,8 +132,7 @@ struct Q4_1Groups {
   static constexpr int64_t kGroupBytes = 20;
   static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
     LoadNibbles(rows, 4, to.quads);
-    to.scales = GatherHalves(rows, 0);
-    to.minima = GatherHalves(rows, 2);
+    GatherPairs(rows, to.scales, to.minima);
   }
 };
 
