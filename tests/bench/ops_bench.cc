@@ -1,5 +1,5 @@
 // Linear by weight type, at shapes of SmolLM2-135M and of a Llama with 1B parameters, and the
-// products of Maverick's routed experts. Besides time,
+// products of Maverick's routed experts, and attention. Besides time,
 // each row says which share of the machine's measured limits it reached: `of_read` (bytes of
 // weights read, against a plain read loop: what bounds decode) and `of_fma` (operations, against a
 // register FMA loop: what bounds prefill; `of_int8`: against one of VNNI). The weights of a row are
@@ -120,6 +120,71 @@ void RunExpert(benchmark::State& state, const Setting& setting, DType dtype,
   Report(state, setting, matrix_bytes, tokens * shape.outputs * shape.width);
 }
 
+// Sequences of a Llama with 1B parameters: 32 query heads over 8 of keys, 64 wide.
+struct AttentionShapeOfBench {
+  const char* name;
+  int64_t sequences;
+  int64_t rows;  // of each, the last of its context
+  int64_t context;
+};
+constexpr AttentionShapeOfBench kAttentions[] = {
+    {"prefill", 1, 512, 512}, {"decode", 1, 1, 512},   {"decode", 1, 1, 4096},
+    {"decode", 16, 1, 512},   {"decode", 16, 1, 4096},
+};
+
+void RunAttention(benchmark::State& state, const Setting& setting, DType dtype,
+                  const AttentionShapeOfBench& item) {
+  constexpr int64_t kPageTokens = 32;
+  const AttentionShape shape{.query_heads = 32,
+                             .kv_heads = 8,
+                             .group = 4,
+                             .first_query_head = 0,
+                             .first_kv_head = 0,
+                             .head_dim = 64,
+                             .scale = 0.125f,
+                             .span = 0};
+  const int64_t pages_each = item.context / kPageTokens;
+  const int64_t pages = item.sequences * pages_each;
+  const Shape pages_shape{pages, shape.kv_heads, kPageTokens, shape.head_dim};
+  Tensor k(dtype, pages_shape);
+  Tensor v(dtype, pages_shape);
+  std::vector<int32_t> positions;
+  std::vector<int32_t> sequences;
+  std::vector<int32_t> offsets = {0};
+  std::vector<int32_t> ids;
+  for (int64_t s = 0; s < item.sequences; ++s) {
+    for (int64_t p = item.context - item.rows; p < item.context; ++p) {
+      positions.push_back(static_cast<int32_t>(p));
+      sequences.push_back(static_cast<int32_t>(s));
+    }
+    offsets.push_back(static_cast<int32_t>((s + 1) * pages_each));
+  }
+  for (int64_t page = 0; page < pages; ++page) ids.push_back(static_cast<int32_t>(page));
+  const RowIndex rows{positions, sequences, offsets, ids, 0};
+  const int64_t tokens = item.sequences * item.rows;
+  Tensor q(DType::kF32, Shape{tokens, shape.query_heads * shape.head_dim});
+  std::ranges::fill(q.view().span<float>(), 0.5f);
+  Tensor out(DType::kF32, q.view().shape);
+  const KvPages held{k.view(), v.view()};
+  for (auto _ : state) setting.ops->Attention(q.view(), rows, held, shape, out.view());
+  const int64_t keys = item.sequences * item.rows * (item.context - (item.rows - 1) / 2);
+  Report(state, setting, k.view().bytes() + v.view().bytes(),
+         2 * keys * shape.query_heads * shape.head_dim);
+}
+
+void RegisterAttention(const Setting& setting) {
+  for (const DType dtype : {DType::kF16, DType::kQ8_0, DType::kF32}) {
+    for (const AttentionShapeOfBench& item : kAttentions) {
+      const std::string name = std::string("Attention/") + item.name + "/" +
+                               std::string(Name(dtype)) + "/" + std::to_string(item.sequences) +
+                               "/" + std::to_string(item.context);
+      benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+        RunAttention(state, setting, dtype, item);
+      })->UseRealTime();
+    }
+  }
+}
+
 void RegisterExperts(const Setting& setting) {
   constexpr MatrixShape kExpertShapes[] = {{"maverick_gate", 8192, 5120},
                                            {"maverick_down", 5120, 8192}};
@@ -187,6 +252,7 @@ int Main(int argc, char** argv) {
                setting.limits.flops_per_second * 1e-9, setting.limits.int8_ops_per_second * 1e-9);
   RegisterAll(setting);
   RegisterExperts(setting);
+  RegisterAttention(setting);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -84,31 +84,45 @@ void StoreRow(const float* from, TensorView pages, int64_t row, int64_t head_dim
   });
 }
 
-// A row of a page as fp32, zero-padded to `padded` (a multiple of 16): in place where it can be,
-// else copied.
-const float* LoadRow(const TensorView& pages, int64_t row, int64_t padded, float* copy) {
-  const int64_t head_dim = pages.columns();
-  if (pages.dtype == DType::kF32) {
-    const float* from = pages.row_as<float>(row);
-    if (head_dim == padded) return from;
-    std::copy_n(from, head_dim, copy);
-  } else if (pages.dtype == DType::kQ8_0) {
-    const auto* block = pages.row_as<const uint8_t>(row);
-    for (int64_t d = 0; d < head_dim; d += 32, block += Q8_0Weights::kBlockBytes) {
+// `count` values (whole blocks of Q8_0) from `from` on as fp32.
+void DecodeValues(DType dtype, const std::byte* from, int64_t count, float* to) {
+  if (dtype == DType::kF32) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+  } else if (dtype == DType::kQ8_0) {
+    const auto* block = reinterpret_cast<const uint8_t*>(from);
+    for (int64_t i = 0; i < count; i += 32, block += Q8_0Weights::kBlockBytes) {
       Lanes values[2];
       Q8_0Weights::DecodeBy(LoadScale(block), block, values);
-      StoreLanes(values[0], copy + d);
-      StoreLanes(values[1], copy + d + 16);
+      StoreLanes(values[0], to + i);
+      StoreLanes(values[1], to + i + 16);
     }
   } else {
-    const auto* from = pages.row_as<hwy::float16_t>(row);
-    ForEachVector(head_dim, [=](auto d, int64_t i) HWY_ATTR {
+    const auto* halves = reinterpret_cast<const hwy::float16_t*>(from);
+    ForEachVector(count, [=](auto d, int64_t i) HWY_ATTR {
       const hn::Rebind<hwy::float16_t, decltype(d)> d16;
-      hn::StoreU(hn::PromoteTo(d, hn::LoadU(d16, from + i)), d, copy + i);
+      hn::StoreU(hn::PromoteTo(d, hn::LoadU(d16, halves + i)), d, to + i);
     });
   }
-  std::fill(copy + head_dim, copy + padded, 0.0f);
-  return copy;
+}
+
+// `count` consecutive rows of a page as fp32, zero-padded to `padded` values (a multiple of 16): in
+// place where they can be, else copied, and all in one go where nothing is padded.
+void LoadRows(const TensorView& pages, int64_t row, int64_t count, int64_t padded, float* copy,
+              const float** rows) {
+  const int64_t head_dim = pages.columns();
+  const bool in_place = pages.dtype == DType::kF32 && head_dim == padded;
+  for (int64_t i = 0; i < count; ++i) {
+    rows[i] = in_place ? pages.row_as<float>(row + i) : copy + i * padded;
+  }
+  if (in_place) return;
+  if (head_dim == padded) {
+    DecodeValues(pages.dtype, pages.row(row), count * head_dim, copy);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i, copy += padded) {
+    DecodeValues(pages.dtype, pages.row(row + i), head_dim, copy);
+    std::fill(copy + head_dim, copy + padded, 0.0f);
+  }
 }
 
 // One (row, query head) on its way through the chunks.
@@ -125,58 +139,141 @@ struct Chunk {
   int64_t padded;  // values in a row
 };
 
-// scores[j] = Dot(q, k[j]) * scale for j in `keys`; elsewhere -inf.
-HWY_INLINE void Score(const float* q, const Chunk& chunk, Range keys, float scale, float* scores) {
-  for (int64_t j = 0; j < kKeyChunk; j += kWidth) {
-    hn::Store(hn::Set(DF(), kMinusInfinity), DF(), scores + j);
+// How many (row, head)s that see the same keys of a chunk are merged together: each key and value
+// is loaded once for all of them, and chains of additions that cannot be shortened run side by
+// side.
+constexpr int kTogether = kParts == 1 ? 4 : 1;
+
+// What the members of a group have each.
+struct Member {
+  const float* q;
+  float* out;
+  Softmax* state;
+};
+struct Group {
+  Member member[kTogether];
+  int count = 0;
+};
+
+// Scores, and what becomes of them, of each member by key.
+using Scores = float (&)[4][kKeyChunk];
+
+// Keys that the scores of a group are computed for at a time.
+constexpr int64_t kKeysAtOnce = 4;
+
+#if HWY_TARGET == HWY_AVX3
+// The totals of sum[i][j], each folded in the order of Dot: quarter i of the result has j = 0 to 3.
+HWY_INLINE VF FoldSquare(const Lanes (&sum)[4][4]) {
+  const auto halves = [](const Lanes& a, const Lanes& b) HWY_ATTR {
+    const __m512 x = a.part[0].raw;
+    const __m512 y = b.part[0].raw;
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));
+  };
+  // Of column j: quarter i holds what is left of sum[i][j].
+  const auto column = [&](int j) HWY_ATTR {
+    const __m512 x = halves(sum[0][j], sum[1][j]);
+    const __m512 y = halves(sum[2][j], sum[3][j]);
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
+  };
+  const auto pairs = [](__m512 x, __m512 y) HWY_ATTR {
+    return _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE));
+  };
+  const __m512 x = pairs(column(0), column(1));
+  const __m512 y = pairs(column(2), column(3));
+  return VF{_mm512_add_ps(_mm512_shuffle_ps(x, y, 0x88), _mm512_shuffle_ps(x, y, 0xDD))};
+}
+
+// scores[i][j] = Dot(q[i], k[j]) for four members and keys from `first`, beyond which the last of
+// `keys` stands in.
+HWY_INLINE void ScoreKeys(const Group& group, const Chunk& chunk, Range keys, int64_t first,
+                          float scale, Scores scores) {
+  const float* q[4];
+  const float* k[4];
+  for (int i = 0; i < 4; ++i) {
+    q[i] = group.member[std::min(i, group.count - 1)].q;
+    k[i] = chunk.k[std::min(first + i, keys.end - 1)];
   }
-  for (int64_t j = keys.begin; j < keys.end; j += 4) {
-    const float* k[4];
-    for (int64_t i = 0; i < 4; ++i) k[i] = chunk.k[std::min(j + i, keys.end - 1)];
-    Lanes sum[4] = {ZeroLanes(), ZeroLanes(), ZeroLanes(), ZeroLanes()};
-    for (int64_t d = 0; d < chunk.padded; d += 16) {
-      const Lanes query = LoadLanes(q + d);
-      for (int i = 0; i < 4; ++i) MulAdd(query, LoadLanes(k[i] + d), sum[i]);
+  Lanes sum[4][4];
+  for (auto& row : sum) {
+    for (Lanes& lanes : row) lanes = ZeroLanes();
+  }
+  for (int64_t d = 0; d < chunk.padded; d += 16) {
+    Lanes key[4];
+    for (int j = 0; j < 4; ++j) key[j] = LoadLanes(k[j] + d);
+    for (int i = 0; i < 4; ++i) {
+      const Lanes query = LoadLanes(q[i] + d);
+      for (int j = 0; j < 4; ++j) MulAdd(query, key[j], sum[i][j]);
     }
-    const V4 four = hn::Mul(Fold(sum[0], sum[1], sum[2], sum[3]), hn::Set(D4(), scale));
-    if (j + 4 <= keys.end) {
-      hn::StoreU(four, D4(), scores + j);
+  }
+  HWY_ALIGN float square[4][4];
+  hn::Store(hn::Mul(FoldSquare(sum), hn::Set(DF(), scale)), DF(), square[0]);
+  const int64_t valid = std::min<int64_t>(4, keys.end - first);
+  for (int i = 0; i < 4; ++i) {
+    if (valid == 4) {
+      hn::StoreU(hn::Load(D4(), square[i]), D4(), scores[i] + first);
     } else {
-      HWY_ALIGN float some[4];
-      hn::Store(four, D4(), some);
-      std::copy_n(some, keys.end - j, scores + j);
+      std::copy_n(square[i], valid, scores[i] + first);
     }
   }
 }
+#else
+HWY_INLINE void ScoreKeys(const Group& group, const Chunk& chunk, Range keys, int64_t first,
+                          float scale, Scores scores) {
+  const float* k[4];
+  for (int64_t i = 0; i < 4; ++i) k[i] = chunk.k[std::min(first + i, keys.end - 1)];
+  Lanes sum[4] = {ZeroLanes(), ZeroLanes(), ZeroLanes(), ZeroLanes()};
+  for (int64_t d = 0; d < chunk.padded; d += 16) {
+    const Lanes query = LoadLanes(group.member[0].q + d);
+    for (int i = 0; i < 4; ++i) MulAdd(query, LoadLanes(k[i] + d), sum[i]);
+  }
+  HWY_ALIGN float four[4];
+  hn::Store(hn::Mul(Fold(sum[0], sum[1], sum[2], sum[3]), hn::Set(D4(), scale)), D4(), four);
+  std::copy_n(four, std::min<int64_t>(4, keys.end - first), scores[0] + first);
+}
+#endif
 
-// o = o * decay, then o = fma(p[j], v[j], o) for j ascending, for L * 16 values from `d`.
-template <int L>
-HWY_INLINE void Accumulate(const Chunk& chunk, const float* p, Range keys, float decay, int64_t d,
-                           float* out) {
-  Lanes o[L];
-  const VF factor = hn::Set(DF(), decay);
-  for (int i = 0; i < L; ++i) {
-    o[i] = LoadLanes(out + d + 16 * i);
-    for (VF& part : o[i].part) part = hn::Mul(part, factor);
+// o = o * decay, then o = fma(p[j], v[j], o) for j ascending, for L * 16 values from `d` of M
+// members.
+template <int L, int M>
+HWY_INLINE void Accumulate(const Chunk& chunk, const Member* members, const float (*p)[kKeyChunk],
+                           Range keys, const float* decay, int64_t d) {
+  Lanes o[M][L];
+  for (int m = 0; m < M; ++m) {
+    const VF factor = hn::Set(DF(), decay[m]);
+    for (int i = 0; i < L; ++i) {
+      o[m][i] = LoadLanes(members[m].out + d + 16 * i);
+      for (VF& part : o[m][i].part) part = hn::Mul(part, factor);
+    }
   }
   for (int64_t j = keys.begin; j < keys.end; ++j) {
-    const VF weight = hn::Set(DF(), p[j]);
     const float* v = chunk.v[j] + d;
-    for (int i = 0; i < L; ++i) {
-      const Lanes values = LoadLanes(v + 16 * i);
-      for (int part = 0; part < kParts; ++part) {
-        o[i].part[part] = hn::MulAdd(weight, values.part[part], o[i].part[part]);
+    Lanes values[L];
+    for (int i = 0; i < L; ++i) values[i] = LoadLanes(v + 16 * i);
+    for (int m = 0; m < M; ++m) {
+      const VF weight = hn::Set(DF(), p[m][j]);
+      for (int i = 0; i < L; ++i) {
+        for (int part = 0; part < kParts; ++part) {
+          o[m][i].part[part] = hn::MulAdd(weight, values[i].part[part], o[m][i].part[part]);
+        }
       }
     }
   }
-  for (int i = 0; i < L; ++i) StoreLanes(o[i], out + d + 16 * i);
+  for (int m = 0; m < M; ++m) {
+    for (int i = 0; i < L; ++i) StoreLanes(o[m][i], members[m].out + d + 16 * i);
+  }
 }
 
-// Merges the keys [keys) of a chunk into one softmax.
-void Merge(const float* q, const Chunk& chunk, Range keys, float scale, Softmax& state,
-           float* out) {
-  HWY_ALIGN float p[kKeyChunk];
-  Score(q, chunk, keys, scale, p);
+template <int M>
+void AccumulateAll(const Chunk& chunk, const Member* members, const float (*p)[kKeyChunk],
+                   Range keys, const float* decay) {
+  int64_t d = 0;
+  for (; d + 64 <= chunk.padded; d += 64) Accumulate<4, M>(chunk, members, p, keys, decay, d);
+  for (; d < chunk.padded; d += 16) Accumulate<1, M>(chunk, members, p, keys, decay, d);
+}
+
+// Scores to exp(score - maximum), of one member: its new maximum. Scores that it does not see are
+// -inf.
+HWY_INLINE float Exponentiate(const Softmax& state, float* p) {
   VF highest = hn::Set(DF(), state.maximum);
   for (int64_t j = 0; j < kKeyChunk; j += kWidth) {
     highest = hn::Max(highest, hn::Load(DF(), p + j));
@@ -186,16 +283,43 @@ void Merge(const float* q, const Chunk& chunk, Range keys, float scale, Softmax&
   for (int64_t j = 0; j < kKeyChunk; j += kWidth) {
     hn::Store(VectorExp(DF(), hn::Sub(hn::Load(DF(), p + j), shift)), DF(), p + j);
   }
-  const float decay = state.maximum == kMinusInfinity
-                          ? 0.0f
-                          : hn::GetLane(VectorExp(D1(), hn::Set(D1(), state.maximum - maximum)));
-  float sum = p[keys.begin];
-  for (int64_t j = keys.begin + 1; j < keys.end; ++j) sum += p[j];
-  state.sum = std::fma(state.sum, decay, sum);
-  int64_t d = 0;
-  for (; d + 64 <= chunk.padded; d += 64) Accumulate<4>(chunk, p, keys, decay, d, out);
-  for (; d < chunk.padded; d += 16) Accumulate<1>(chunk, p, keys, decay, d, out);
-  state.maximum = maximum;
+  return maximum;
+}
+
+// Merges the keys [keys) of a chunk into the softmaxes of up to kTogether members.
+void Merge(const Group& group, const Chunk& chunk, Range keys, float scale) {
+  const Member* members = group.member;
+  HWY_ALIGN float p[4][kKeyChunk];
+  for (int i = 0; i < kTogether; ++i) {
+    for (int64_t j = 0; j < kKeyChunk; j += kWidth) {
+      hn::Store(hn::Set(DF(), kMinusInfinity), DF(), p[i] + j);
+    }
+  }
+  for (int64_t j = keys.begin; j < keys.end; j += kKeysAtOnce) {
+    ScoreKeys(group, chunk, keys, j, scale, p);
+  }
+  HWY_ALIGN float before[4] = {};
+  HWY_ALIGN float decay[4] = {};
+  for (int i = 0; i < group.count; ++i) {
+    Softmax& state = *members[i].state;
+    before[i] = state.maximum;
+    state.maximum = Exponentiate(state, p[i]);
+    decay[i] = before[i] - state.maximum;
+  }
+  const auto first = hn::Eq(hn::Load(D4(), before), hn::Set(D4(), kMinusInfinity));
+  hn::Store(hn::IfThenZeroElse(first, VectorExp(D4(), hn::Load(D4(), decay))), D4(), decay);
+  float sum[kTogether];
+  for (int i = 0; i < kTogether; ++i) sum[i] = p[i][keys.begin];
+  for (int64_t j = keys.begin + 1; j < keys.end; ++j) {
+    for (int i = 0; i < kTogether; ++i) sum[i] += p[i][j];
+  }
+  for (int i = 0; i < group.count; ++i) {
+    float& total = members[i].state->sum;
+    total = std::fma(total, decay[i], sum[i]);
+  }
+  int i = 0;
+  for (; i + 2 <= group.count; i += 2) AccumulateAll<2>(chunk, members + i, p + i, keys, decay + i);
+  for (; i < group.count; ++i) AccumulateAll<1>(chunk, members + i, p + i, keys, decay + i);
 }
 
 // What a tile keeps in scratch: copies of a chunk's rows, and per (row, head) its query, output and
@@ -223,6 +347,23 @@ TileMemory CarveScratch(int64_t states, int64_t padded, Scratch& scratch) {
   return memory;
 }
 
+// Asks for positions [held), which lie in one page or in consecutive ones: the processor's own
+// prefetch ends where a page does.
+void Prefetch(const AttentionArgs& args, const AttentionTile& tile, Range held) {
+  const int32_t sequence = args.rows->sequences[static_cast<size_t>(tile.tokens.begin)];
+  const int64_t page_tokens = args.pages->k.shape[2];
+  for (int64_t position = held.begin; position < held.end;) {
+    const int64_t end = std::min((position / page_tokens + 1) * page_tokens, held.end);
+    for (const TensorView& pages : {args.pages->k, args.pages->v}) {
+      const int64_t row = PageRow(pages, *args.rows, sequence, position, tile.kv_head);
+      const auto* from = reinterpret_cast<const char*>(pages.row(row));
+      const int64_t bytes = (end - position) * pages.row_stride_bytes;
+      for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(from + byte, 0, 2);
+    }
+    position = end;
+  }
+}
+
 // Positions [held) of one chunk, page after page.
 void LoadChunk(const AttentionArgs& args, const AttentionTile& tile, Range held, int64_t padded,
                const TileMemory& memory, Chunk& chunk) {
@@ -233,12 +374,11 @@ void LoadChunk(const AttentionArgs& args, const AttentionTile& tile, Range held,
   for (int64_t position = held.begin; position < held.end;) {
     const int64_t page_end = (position / page_tokens + 1) * page_tokens;
     const int64_t end = std::min(page_end, held.end);
-    int64_t row = PageRow(pages.k, *args.rows, sequence, position, tile.kv_head);
-    for (; position < end; ++position, ++row) {
-      const int64_t j = position % kKeyChunk;
-      chunk.k[j] = LoadRow(pages.k, row, padded, memory.k + j * padded);
-      chunk.v[j] = LoadRow(pages.v, row, padded, memory.v + j * padded);
-    }
+    const int64_t row = PageRow(pages.k, *args.rows, sequence, position, tile.kv_head);
+    const int64_t j = position % kKeyChunk;
+    LoadRows(pages.k, row, end - position, padded, memory.k + j * padded, chunk.k + j);
+    LoadRows(pages.v, row, end - position, padded, memory.v + j * padded, chunk.v + j);
+    position = end;
   }
 }
 
@@ -293,13 +433,24 @@ void Attention(const AttentionArgs& args, const AttentionTile& tile, Scratch& sc
     const Range held{std::max(begin, keys.begin), std::min(begin + kKeyChunk, keys.end)};
     Chunk chunk;
     LoadChunk(args, tile, held, padded, memory, chunk);
-    for (int64_t state = 0; state < states; ++state) {
-      Softmax& softmax = memory.softmax[state];
-      const Range seen{std::max(held.begin, softmax.keys.begin) - begin,
-                       std::min(held.end, softmax.keys.end) - begin};
-      if (seen.begin >= seen.end) continue;
-      Merge(memory.q + state * padded, chunk, seen, args.shape->scale, softmax,
-            memory.out + state * padded);
+    Prefetch(args, tile, {held.end, std::min(held.end + kKeyChunk, keys.end)});
+    for (int64_t state = 0; state < states;) {
+      const auto seen = [&](int64_t i) {
+        const Range keys_of = memory.softmax[i].keys;
+        return Range{std::max(held.begin, keys_of.begin) - begin,
+                     std::min(held.end, keys_of.end) - begin};
+      };
+      const Range keys_seen = seen(state);
+      Group group;
+      do {
+        group.member[group.count] = {memory.q + state * padded, memory.out + state * padded,
+                                     &memory.softmax[state]};
+        ++group.count;
+        ++state;
+      } while (group.count < kTogether && state < states && seen(state) == keys_seen);
+      if (keys_seen.begin < keys_seen.end) {
+        Merge(group, chunk, keys_seen, args.shape->scale);
+      }
     }
   }
   int64_t state = 0;
