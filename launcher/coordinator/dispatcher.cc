@@ -115,6 +115,7 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
   if (accepted.timeout.has_value() && accepted.timeout->count() <= 0) {
     return absl::DeadlineExceededError("the call's deadline had passed when it arrived");
   }
+  TRI_RETURN_IF_ERROR(options_.may_accept());
   Afterwards after;
   uint64_t call = 0;
   {
@@ -144,7 +145,7 @@ void Dispatcher::Cancel(uint64_t call) {
       after.logs.push_back([id = entry->id] {
         LogDebug("request cancelled by its client", {{"request", id}});
       });
-      journal_.Erase(request);
+      Forget(*entry, absl::CancelledError("the client is gone"), after);
     }
   }
   after.Run();
@@ -424,11 +425,22 @@ void Dispatcher::CancelOnGroup(JournalEntry& entry, Afterwards& after) {
   Send(incarnation, std::move(message), after);
 }
 
+void Dispatcher::Forget(JournalEntry& entry, const absl::Status& status, Afterwards& after) {
+  CallEnd& call = *entry.so_far;
+  call.completion_tokens += static_cast<int64_t>(entry.sent.size());
+  call.status.Update(status);
+  if (--call.running == 0) {
+    after.logs.push_back([this, ended = entry.so_far] { options_.on_end(*ended); });
+  }
+  journal_.Erase(entry.number);
+}
+
 void Dispatcher::End(JournalEntry& entry, StreamEvent last, Afterwards& after) {
   if (entry.incarnation.has_value()) Unassign(entry);
+  const absl::Status status = last.error;
   entry.stream->PutLast(std::move(last));
   after.streams.push_back(entry.stream);
-  journal_.Erase(entry.number);
+  Forget(entry, status, after);
 }
 
 void Dispatcher::EndWithError(JournalEntry& entry, const absl::Status& error, Afterwards& after) {

@@ -52,6 +52,10 @@ struct DispatcherOptions {
   int max_losses = 2;
   std::function<TimePoint()> now = [] { return Deadline::Clock::now(); };
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
+  // What else must hold for a call to be accepted. Called without a lock.
+  std::function<absl::Status()> may_accept = [] { return absl::OkStatus(); };
+  // Of every accepted call, once; on the thread that its end came on, without a lock.
+  std::function<void(const CallEnd&)> on_end = [](const CallEnd&) {};
 };
 
 class Dispatcher {
@@ -68,8 +72,8 @@ class Dispatcher {
 
   // The call's number. Its events go to `stream`, the last one of each choice with a finish.
   // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full, or it could not
-  // begin in time), ALREADY_EXISTS (the id is running), DEADLINE_EXCEEDED (it came too late to be
-  // of use). The first two say when to try again (load/refusal.h).
+  // begin in time), ALREADY_EXISTS (the id is running), what may_accept says, DEADLINE_EXCEEDED (it
+  // came too late to be of use). The first two say when to try again (load/refusal.h).
   absl::StatusOr<uint64_t> Accept(const AcceptedRequest& accepted,
                                   std::shared_ptr<StreamMailbox> stream)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -118,6 +122,9 @@ class Dispatcher {
   void PlaceWaiting(Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Unassign(JournalEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelOnGroup(JournalEntry& entry, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets the request, and the call with its last.
+  void Forget(JournalEntry& entry, const absl::Status& status, Afterwards& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts the last event, forgets the request.
   void End(JournalEntry& entry, StreamEvent last, Afterwards& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -11,6 +11,11 @@ uint64_t Journal::Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMai
                       TimePoint now, std::chrono::milliseconds limit) {
   const uint64_t call = last_request_ + 1;
   const bool clients_deadline = accepted.timeout.has_value() && *accepted.timeout < limit;
+  const auto so_far = std::make_shared<CallEnd>(
+      CallEnd{.id = accepted.id,
+              .tenant = accepted.request.tenant,
+              .prompt_tokens = static_cast<int64_t>(accepted.request.prompt.size()),
+              .running = accepted.choices});
   for (int32_t choice = 0; choice < accepted.choices; ++choice) {
     const uint64_t number = ++last_request_;
     entries_[number] = {.number = number,
@@ -18,6 +23,7 @@ uint64_t Journal::Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMai
                         .id = accepted.id,
                         .request = ChoiceOf(accepted, choice),
                         .stream = stream,
+                        .so_far = so_far,
                         .deadline = now + (clients_deadline ? *accepted.timeout : limit),
                         .clients_deadline = clients_deadline,
                         .lost_at = now,

@@ -35,6 +35,16 @@ struct StreamEvent {
 };
 using StreamMailbox = Mailbox<StreamEvent>;
 
+// What an accepted call came to, once its last completion has ended.
+struct CallEnd {
+  std::string id;
+  std::string tenant;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;  // of all completions, as delivered
+  int32_t running = 0;            // completions that have not ended; 0 at the end
+  absl::Status status;            // the first error among them; CANCELLED: its client is gone
+};
+
 // One completion.
 struct JournalEntry {
   uint64_t number = 0;
@@ -42,6 +52,7 @@ struct JournalEntry {
   std::string id;     // of the call, for logs
   Request request;    // as accepted
   std::shared_ptr<StreamMailbox> stream;
+  std::shared_ptr<CallEnd> so_far;      // of the call, shared by its completions
   std::vector<int32_t> sent;            // tokens delivered so far
   uint32_t prompt_scores = 0;           // log-probabilities of prompt tokens delivered so far
   std::optional<uint64_t> incarnation;  // who works on it; nothing: waits for a group

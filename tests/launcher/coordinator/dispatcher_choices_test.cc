@@ -155,5 +155,46 @@ TEST_F(DispatcherTest, ScoresOfThePromptAreDeliveredOnceWhoeverMakesThem) {
   EXPECT_THAT(client.indices, ElementsAre(0));
 }
 
+TEST_F(DispatcherTest, ACallIsReportedOnceWithWhatItCameTo) {
+  FakeGroup group;
+  Attach("a", group);
+  FakeClient both, gone;
+  const uint64_t call = *AcceptChoices(both, 2);
+  SendToken(group, call, 0);
+  SendToken(group, call, 1, v1::UPDATE_END_STOP);
+  EXPECT_THAT(ends_, IsEmpty());
+  SendToken(group, call + 1, 0, v1::UPDATE_END_LENGTH);
+  ASSERT_THAT(ends_, SizeIs(1));
+  EXPECT_EQ(ends_[0].id, "a");
+  EXPECT_EQ(ends_[0].prompt_tokens, 2);
+  EXPECT_EQ(ends_[0].completion_tokens, 3);
+  EXPECT_OK(ends_[0].status);
+
+  const uint64_t cancelled = *AcceptChoices(gone, 2);
+  SendToken(group, cancelled, 0);
+  dispatcher_.Cancel(cancelled);
+  dispatcher_.Cancel(cancelled);
+  ASSERT_THAT(ends_, SizeIs(2));
+  EXPECT_EQ(ends_[1].completion_tokens, 1);
+  EXPECT_THAT(ends_[1].status, StatusIs(StatusCode::kCancelled, HasSubstr("")));
+
+  FakeClient failing;
+  const uint64_t failed = *AcceptChoices(failing, 2);
+  SendError(group, failed, StatusCode::kInternal);
+  dispatcher_.Cancel(failed);
+  ASSERT_THAT(ends_, SizeIs(3));
+  EXPECT_THAT(ends_[2].status, StatusIs(StatusCode::kInternal, HasSubstr("")));
+}
+
+TEST_F(DispatcherTest, NothingIsAcceptedThatMayNotBe) {
+  FakeGroup group;
+  Attach("a", group);
+  FakeClient client;
+  may_accept_ = absl::UnavailableError("not now");
+  EXPECT_THAT(Accept(client), StatusIs(StatusCode::kUnavailable, HasSubstr("not now")));
+  may_accept_ = absl::OkStatus();
+  EXPECT_OK(Accept(client));
+}
+
 }  // namespace
 }  // namespace trireme

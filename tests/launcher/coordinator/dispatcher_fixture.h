@@ -88,7 +88,9 @@ class DispatcherTest : public testing::Test {
              .replay_timeout = std::chrono::seconds(30),
              .max_losses = 2,
              .now = [this] { return now_; },
-             .observer = [this](const CoordinatorEvent& event) { events_.push_back(event); }}) {}
+             .observer = [this](const CoordinatorEvent& event) { events_.push_back(event); },
+             .may_accept = [this] { return may_accept_; },
+             .on_end = [this](const CallEnd& end) { ends_.push_back(end); }}) {}
 
   void Attach(const std::string& name, FakeGroup& group, int64_t max_sequences = 4,
               int64_t max_waiting = 0) {
@@ -155,6 +157,8 @@ class DispatcherTest : public testing::Test {
 
   TimePoint now_{std::chrono::seconds(1'000)};
   std::vector<CoordinatorEvent> events_;
+  absl::Status may_accept_;
+  std::vector<CallEnd> ends_;
   Dispatcher dispatcher_;
 };
 
