@@ -6,6 +6,7 @@
 namespace trireme {
 
 int RunBench(int argc, char** argv);
+int RunAudit(int argc, char** argv);
 int RunChat(int argc, char** argv);
 int RunCoordinator(int argc, char** argv);
 int RunDetokenize(int argc, char** argv);

@@ -28,6 +28,7 @@ constexpr Command kCommands[] = {
     {"verify", RunVerify, "compare shards with their checksums"},
     {"generate", RunGenerate, "complete prompts, alone or under mpirun"},
     {"worker", RunWorker, "one rank of a group that serves a coordinator"},
+    {"audit", RunAudit, "check an audit log for changes"},
     {"perplexity", RunPerplexity, "score token sequences"},
     {"bench", RunBench, "how fast a model is here"},
     {"tokenize", RunTokenize, "texts to token ids"},
@@ -48,8 +49,10 @@ void PrintUsage(FILE* out) {
 }
 
 int Main(int argc, char** argv) {
-  // A closed pipe or socket is an error to report where it is written, not the end of the process.
+  // A closed pipe or socket, or a file that may not grow, is an error to report where it is written,
+  // not the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   InstallMappedFileFaultHandler(kExitMappedFileChanged);
   const std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "--help" || name == "-h" || name == "help") {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "launcher/client/client_flags.h"
 #include "launcher/client/inference_client.h"
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
@@ -19,7 +20,7 @@ namespace trireme {
 namespace {
 
 struct ChatFlags {
-  std::string server = "127.0.0.1:50051";
+  ClientOptions client;
   std::string prompt;
   std::string system;
   v1::ChatRequest request;  // all but the messages
@@ -28,7 +29,7 @@ struct ChatFlags {
 };
 
 void AddFlags(CLI::App& app, ChatFlags& flags) {
-  app.add_option("--server", flags.server, "host:port of the coordinator")->capture_default_str();
+  AddClientFlags(app, flags.client);
   app.add_option("--prompt", flags.prompt, "ask this, print the answer alone, and leave");
   app.add_option("--system", flags.system, "what the model should be told first");
   app.add_option_function<int32_t>(
@@ -75,7 +76,7 @@ class Stopwatch {
 class Conversation {
  public:
   explicit Conversation(const ChatFlags& flags)
-      : flags_(flags), client_(flags.server), request_(flags.request) {
+      : flags_(flags), client_(flags.client), request_(flags.request) {
     if (!flags.system.empty()) Add("system", flags.system);
   }
 

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <map>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -9,6 +10,7 @@
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "launcher/service/server.h"
+#include "launcher/tls/tls_flags.h"
 #include "runtime/base/log.h"
 
 namespace trireme {
@@ -24,6 +26,18 @@ struct CoordinatorFlags {
   int status_fd = -1;
 };
 
+void AddAuditFlags(CLI::App& app, CoordinatorFlags& flags) {
+  AuditOptions& audit = flags.server.audit;
+  app.add_option("--audit-log", audit.file, "record who did what in this file (default: nowhere)");
+  app.add_option("--audit-fsync", audit.sync, "when what was recorded is forced to the disk")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, AuditSync>{{"always", AuditSync::kAlways},
+                                           {"interval", AuditSync::kInterval},
+                                           {"never", AuditSync::kNever}}));
+  app.add_flag("--audit-required", flags.server.audit_required,
+               "take no request while the audit log cannot be written");
+}
+
 void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
   app.add_option("--model", flags.server.model, "where the tokenizer is")->required();
   app.add_option("--model-name", flags.server.model_name,
@@ -32,6 +46,8 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
       ->capture_default_str();
   app.add_flag("--insecure", flags.server.allow_remote,
                "listen beyond this machine, unauthenticated");
+  AddTlsFlags(app, flags.server.tls);
+  AddAuditFlags(app, flags);
   app.add_option("--max-requests", flags.max_requests, "accepted and not ended")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();

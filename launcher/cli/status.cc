@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "launcher/client/client_flags.h"
 #include "launcher/client/inference_client.h"
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
@@ -77,8 +78,8 @@ void PrintCounters(const v1::EngineCounters& counters) {
 int RunStatus(int argc, char** argv) {
   CLI::App app("Says what a coordinator serves; exits 0 when a group is ready, 1 when none is.",
                "trireme status");
-  std::string server = "127.0.0.1:50051";
-  app.add_option("--server", server, "host:port of the coordinator")->capture_default_str();
+  ClientOptions options;
+  AddClientFlags(app, options);
   std::string file;
   CLI::Option* const dump =
       app.add_option("--dump", file,
@@ -92,7 +93,7 @@ int RunStatus(int argc, char** argv) {
       Examples("trireme status --server 127.0.0.1:6000", "trireme status --dump steps.json"));
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
 
-  InferenceClient client(server);
+  InferenceClient client(options);
   if (dump->count() > 0) return DumpTrace(client, dumped_group, file);
   const auto response = client.Models(Deadline::AfterMs(kTimeoutMs));
   if (!response.ok()) {

@@ -10,6 +10,7 @@
 #include "launcher/group/stop_signals.h"
 #include "launcher/identity/tokenizer_hash.h"
 #include "launcher/link/leader.h"
+#include "launcher/tls/tls_flags.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 
@@ -48,15 +49,16 @@ int RunWorker(int argc, char** argv) {
   CLI::App app("Serves a coordinator's requests, as one rank of `mpirun -n T*P`.",
                "trireme worker");
   GroupOptions group;
-  LeaderOptions leader{.coordinator = "127.0.0.1:50051", .group = "local"};
+  LeaderOptions leader{.coordinator = {.address = "127.0.0.1:50051"}, .group = "local"};
   std::string model_name;
   AddGroupFlags(app, group);
-  app.add_option("--coordinator", leader.coordinator, "host:port that the leader dials")
+  app.add_option("--coordinator", leader.coordinator.address, "host:port that the leader dials")
       ->capture_default_str();
   app.add_option("--group", leader.group, "name, unique among the coordinator's groups")
       ->capture_default_str();
   app.add_option("--model-name", model_name,
                  "what clients call it (default: the path's last part)");
+  AddTlsFlags(app, leader.coordinator.tls);
   app.footer(Examples("mpirun -n 2 trireme worker --model shards/ --coordinator 127.0.0.1:50051",
                       "trireme worker --model models/smollm2.gguf --group second"));
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;

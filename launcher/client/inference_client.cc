@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/tls/credentials.h"
 #include "trireme/v1/admin.grpc.pb.h"
 #include "trireme/v1/inference.grpc.pb.h"
 
@@ -21,6 +22,7 @@ void SetDeadline(Deadline deadline, grpc::ClientContext& context) {
 
 struct InferenceClient::Impl {
   std::string server;
+  absl::Status usable;  // what the options say
   std::unique_ptr<v1::Inference::Stub> stub;
   std::unique_ptr<v1::Admin::Stub> admin;
 
@@ -32,12 +34,17 @@ struct InferenceClient::Impl {
   }
 };
 
-InferenceClient::InferenceClient(const std::string& server) : impl_(std::make_unique<Impl>()) {
+InferenceClient::InferenceClient(const ClientOptions& options) : impl_(std::make_unique<Impl>()) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  impl_->server = server;
-  const auto channel =
-      grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  if (!options.tls.server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls.server_name);
+  }
+  impl_->server = options.server;
+  const auto credentials = MakeChannelCredentials(options.tls);
+  impl_->usable = credentials.status();
+  if (!credentials.ok()) return;
+  const auto channel = grpc::CreateCustomChannel(options.server, *credentials, arguments);
   impl_->stub = v1::Inference::NewStub(channel);
   impl_->admin = v1::Admin::NewStub(channel);
 }
@@ -47,6 +54,7 @@ InferenceClient::~InferenceClient() = default;
 absl::Status InferenceClient::Chat(const v1::ChatRequest& request, Deadline deadline,
                                    std::stop_token stop,
                                    const std::function<void(const v1::GenerateResponse&)>& chunk) {
+  if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
   SetDeadline(deadline, context);
   const auto stream = impl_->stub->Chat(&context, request);
@@ -57,6 +65,7 @@ absl::Status InferenceClient::Chat(const v1::ChatRequest& request, Deadline dead
 }
 
 absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
+  if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
   SetDeadline(deadline, context);
   v1::ModelsResponse response;
@@ -66,6 +75,7 @@ absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
 }
 
 absl::StatusOr<std::string> InferenceClient::Trace(const std::string& group, Deadline deadline) {
+  if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
   SetDeadline(deadline, context);
   v1::TraceRequest request;

@@ -9,15 +9,22 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "launcher/tls/pem_files.h"
 #include "runtime/base/deadline.h"
 #include "trireme/v1/inference.pb.h"
 
 namespace trireme {
 
+// Whom to call, and how.
+struct ClientOptions {
+  std::string server = "127.0.0.1:50051";  // host:port
+  ClientTlsFiles tls;
+};
+
 class InferenceClient {
  public:
-  // Dials at the first call. `server`: host:port.
-  explicit InferenceClient(const std::string& server);
+  // Dials at the first call; what is wrong with the options is the error of every call.
+  explicit InferenceClient(const ClientOptions& options);
   ~InferenceClient();
 
   // Calls `chunk` for each message, in order, on this thread. A stop request cancels the call

@@ -39,6 +39,15 @@ absl::Status CheckGroups(const std::string& file, const ServeConfigFile& loaded)
   return absl::OkStatus();
 }
 
+// Found here, and not by groups that try for a minute.
+absl::Status CheckTls(const std::string& file, const v1::ServeConfig& config) {
+  if (config.tls().certificate().empty() == config.link_tls().ca().empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s: tls.certificate and link_tls.ca: expected both or neither: groups dial the coordinator "
+      "by TLS exactly where it has a certificate",
+      file));
+}
+
 }  // namespace
 
 absl::StatusOr<ServeConfigFile> LoadServeConfig(
@@ -54,6 +63,7 @@ absl::StatusOr<ServeConfigFile> LoadServeConfig(
   }
   TRI_RETURN_IF_ERROR(CompleteSettings(path, loaded.config, loaded.sources));
   TRI_RETURN_IF_ERROR(CheckGroups(path, loaded));
+  TRI_RETURN_IF_ERROR(CheckTls(path, loaded.config));
   return loaded;
 }
 

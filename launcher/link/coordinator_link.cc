@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/tls/credentials.h"
+#include "runtime/base/status_macros.h"
 #include "trireme/v1/group.grpc.pb.h"
 
 namespace trireme {
@@ -15,7 +17,8 @@ namespace {
 // A prompt of the longest context we know of fits several times.
 constexpr int kMaxMessageBytes = 256 << 20;
 
-std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const CoordinatorAddress& coordinator) {
+  TRI_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials(coordinator.tls));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   // The caller retries; the channel itself must not sit in a back-off of minutes meanwhile.
@@ -28,7 +31,10 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
   // Each link its own connection: a broken one is not handed to the next.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (!coordinator.tls.server_name.empty()) {
+    arguments.SetSslTargetNameOverride(coordinator.tls.server_name);
+  }
+  return grpc::CreateCustomChannel(coordinator.address, credentials, arguments);
 }
 
 }  // namespace
@@ -43,14 +49,16 @@ struct CoordinatorLink::Impl {
 };
 
 absl::StatusOr<std::unique_ptr<CoordinatorLink>> CoordinatorLink::Connect(
-    const std::string& address, const v1::Hello& hello, Deadline deadline) {
+    const CoordinatorAddress& coordinator, const v1::Hello& hello, Deadline deadline) {
+  const std::string& address = coordinator.address;
   auto impl = std::make_unique<Impl>();
-  impl->channel = Dial(address);
+  TRI_ASSIGN_OR_RETURN(impl->channel, Dial(coordinator));
   const auto until = std::chrono::system_clock::now() +
                      std::chrono::duration_cast<std::chrono::microseconds>(deadline.Left());
   if (!impl->channel->WaitForConnected(until)) {
     return absl::UnavailableError(absl::StrFormat(
-        "no coordinator answers on %s; start one with `trireme coordinator`", address));
+        "no coordinator answers on %s%s; start one with `trireme coordinator`", address,
+        coordinator.tls.ca.empty() ? "" : " with a certificate that is trusted"));
   }
   impl->stub = v1::GroupLink::NewStub(impl->channel);
   impl->stream = impl->stub->Attach(&impl->context);

@@ -7,19 +7,25 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "launcher/tls/pem_files.h"
 #include "runtime/base/deadline.h"
 #include "trireme/v1/group.pb.h"
 
 namespace trireme {
 
+// Whom to dial, and how.
+struct CoordinatorAddress {
+  std::string address;  // host:port
+  ClientTlsFiles tls;
+};
+
 class CoordinatorLink {
  public:
-  // Dials `address`, says hello and returns once welcomed; `incarnation` is what tokens must carry.
+  // Dials, says hello and returns once welcomed; `incarnation` is what tokens must carry.
   // UNAVAILABLE or DEADLINE_EXCEEDED: nobody answers there (yet). Any other error is the
-  // coordinator's refusal.
-  static absl::StatusOr<std::unique_ptr<CoordinatorLink>> Connect(const std::string& address,
-                                                                  const v1::Hello& hello,
-                                                                  Deadline deadline);
+  // coordinator's refusal, or that of CheckTlsFiles.
+  static absl::StatusOr<std::unique_ptr<CoordinatorLink>> Connect(
+      const CoordinatorAddress& coordinator, const v1::Hello& hello, Deadline deadline);
   ~CoordinatorLink();
 
   uint64_t incarnation() const;

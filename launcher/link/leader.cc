@@ -57,7 +57,7 @@ absl::Status RunLeader(const LeaderOptions& options, const GroupIdentity& identi
     auto link = CoordinatorLink::Connect(options.coordinator, hello,
                                          Deadline::After(options.connect_timeout));
     if (link.ok()) {
-      LogInfo("attached", {{"coordinator", options.coordinator},
+      LogInfo("attached", {{"coordinator", options.coordinator.address},
                            {"group", options.group},
                            {"incarnation", (*link)->incarnation()}});
       Session session(*std::move(link), engine, last_engine_id, identity.trace);
@@ -65,7 +65,7 @@ absl::Status RunLeader(const LeaderOptions& options, const GroupIdentity& identi
       if (end == Session::End::kToldToLeave) return absl::OkStatus();
       if (end == Session::End::kEngineLost) return engine.status().health;
       LogWarning("link lost; everything of this coordinator is cancelled",
-                 {{"coordinator", options.coordinator},
+                 {{"coordinator", options.coordinator.address},
                   {"cause", std::string(session.link_status().message())}});
       away = Deadline::After(options.away_timeout);
       pause = options.first_pause;

@@ -15,13 +15,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "launcher/link/coordinator_link.h"
 #include "runtime/engine/engine.h"
 
 namespace trireme {
 
 struct LeaderOptions {
-  std::string coordinator;  // host:port
-  std::string group;        // name, unique among the coordinator's groups
+  CoordinatorAddress coordinator;
+  std::string group;  // name, unique among the coordinator's groups
   std::chrono::milliseconds heartbeat{250};
   std::chrono::milliseconds connect_timeout{5'000};  // of one attempt
   std::chrono::milliseconds away_timeout{60'000};    // of all attempts together

@@ -23,6 +23,10 @@ Deadline DeadlineOf(const grpc::ServerContext& context) {
 
 grpc::Status AdminService::Trace(grpc::ServerContext* context, const v1::TraceRequest* request,
                                  v1::TraceResponse* response) {
+  if (const absl::Status recorded = audit_.BeforeAdmin("/trireme.v1.Admin/Trace", "");
+      !recorded.ok()) {
+    return ToGrpc(recorded);
+  }
   std::string group = request->group();
   absl::StatusOr<std::string> trace = dispatcher_.Trace(group, DeadlineOf(*context));
   if (!trace.ok()) return ToGrpc(trace.status());

@@ -2,6 +2,7 @@
 // bounded in time.
 #pragma once
 
+#include "launcher/audit/audit_trail.h"
 #include "launcher/coordinator/dispatcher.h"
 #include "trireme/v1/admin.grpc.pb.h"
 
@@ -9,13 +10,16 @@ namespace trireme {
 
 class AdminService final : public v1::Admin::Service {
  public:
-  explicit AdminService(Dispatcher& dispatcher) : dispatcher_(dispatcher) {}
+  // What is asked is recorded before it is done. Both must outlive the server.
+  AdminService(Dispatcher& dispatcher, AuditTrail& audit)
+      : dispatcher_(dispatcher), audit_(audit) {}
 
   grpc::Status Trace(grpc::ServerContext* context, const v1::TraceRequest* request,
                      v1::TraceResponse* response) override;
 
  private:
   Dispatcher& dispatcher_;
+  AuditTrail& audit_;
 };
 
 }  // namespace trireme

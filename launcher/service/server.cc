@@ -12,12 +12,14 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/audit/audit_trail.h"
 #include "launcher/coordinator/limits.h"
 #include "launcher/identity/tokenizer_hash.h"
 #include "launcher/service/admin_service.h"
 #include "launcher/service/group_service.h"
 #include "launcher/service/inference_service.h"
 #include "launcher/service/kserve/kserve_service.h"
+#include "launcher/tls/credentials.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/text/chat_format.h"
@@ -60,6 +62,7 @@ struct Server::Impl {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatFormat> chat_format;
   std::unique_ptr<SlowReaders> slow_readers;
+  AuditTrail audit;
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<InferenceService> inference;
   std::unique_ptr<KserveService> kserve;
@@ -81,6 +84,7 @@ struct Server::Impl {
 };
 
 absl::Status Server::Impl::Open(const ServerOptions& options) {
+  TRI_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options.tls));
   inference = std::make_unique<InferenceService>(
       InferenceService::Parts{.dispatcher = dispatcher.get(),
                               .slow_readers = slow_readers.get(),
@@ -90,13 +94,13 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
                                   "this model's chat format is not known here; use Generate")});
   kserve = std::make_unique<KserveService>(*dispatcher, *tokenizer);
   groups = std::make_unique<GroupService>(*dispatcher);
-  admin = std::make_unique<AdminService>(*dispatcher);
+  admin = std::make_unique<AdminService>(*dispatcher, audit);
   gpr_set_log_function(DropGrpcLog);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options.listen, credentials, &port);
   builder.RegisterService(inference.get());
   builder.RegisterService(kserve.get());
   builder.RegisterService(groups.get());
@@ -130,6 +134,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
         options.listen));
   }
   auto impl = std::make_unique<Impl>();
+  if (!options.audit.file.empty()) {
+    TRI_ASSIGN_OR_RETURN(auto log, AuditLog::Open(options.audit));
+    impl->audit = AuditTrail(std::move(log), options.audit_required);
+  }
   TRI_ASSIGN_OR_RETURN(impl->tokenizer, LoadTokenizer(options.model));
   if (auto format = MakeChatFormat(*impl->tokenizer); format.ok()) {
     impl->chat_format = *std::move(format);
@@ -144,9 +152,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
                          observer = options.observer](const CoordinatorEvent& event) {
     if (event.kind == CoordinatorEvent::Kind::kServing) raw->SetHealth(true);
     if (event.kind == CoordinatorEvent::Kind::kNotServing) raw->SetHealth(false);
+    raw->audit.OnEvent(event);
     observer(event);
   };
   impl->slow_readers = std::make_unique<SlowReaders>(options.slow_reader);
+  dispatcher.may_accept = [raw = impl.get()] { return raw->audit.MayAccept(); };
+  dispatcher.on_end = [raw = impl.get(), name = dispatcher.model_name](const CallEnd& end) {
+    raw->audit.OnCallEnd(end, name, raw->dispatcher->identity());
+  };
   impl->dispatcher = std::make_unique<Dispatcher>(std::move(dispatcher));
   TRI_RETURN_IF_ERROR(impl->Open(options));
   impl->ticker = std::jthread([raw = impl.get()](std::stop_token stop) {
@@ -160,6 +173,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
       std::this_thread::sleep_for(kTick);
     }
   });
+  TRI_RETURN_IF_ERROR(impl->audit.BeforeAdmin("start", impl->address));
   LogInfo("coordinator listening", {{"address", impl->address}});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

@@ -12,7 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "launcher/audit/audit_log.h"
 #include "launcher/coordinator/dispatcher.h"
+#include "launcher/tls/pem_files.h"
 #include "runtime/base/deadline.h"
 
 namespace trireme {
@@ -20,8 +22,11 @@ namespace trireme {
 struct ServerOptions {
   std::string listen = "127.0.0.1:50051";  // host:port; port 0 takes a free one
   bool allow_remote = false;               // listen beyond loopback, unauthenticated
-  std::string model;                       // where the tokenizer is
-  std::string model_name;                  // "": the last part of `model`
+  ServerTlsFiles tls;
+  AuditOptions audit;           // file "": no audit log
+  bool audit_required = false;  // no request is taken while the audit log cannot be written
+  std::string model;            // where the tokenizer is
+  std::string model_name;       // "": the last part of `model`
   // A stream whose client does not read is cut off after this.
   std::chrono::milliseconds slow_reader{30'000};
   DispatcherOptions

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/tls/tls_flags.h"
 #include "parallel/shards/manifest.h"
 #include "runtime/base/status_macros.h"
 
@@ -16,6 +17,18 @@ void AddFlag(std::string_view flag, int64_t value, std::vector<std::string>& arg
   if (value == 0) return;  // the worker's own default
   argv.emplace_back(flag);
   argv.push_back(std::to_string(value));
+}
+
+ServerTlsFiles FilesOf(const v1::TlsConfig& config) {
+  return {
+      .certificate = config.certificate(), .key = config.key(), .client_ca = config.client_ca()};
+}
+
+ClientTlsFiles FilesOf(const v1::LinkTlsConfig& config) {
+  return {.ca = config.ca(),
+          .certificate = config.certificate(),
+          .key = config.key(),
+          .server_name = config.server_name()};
 }
 
 }  // namespace
@@ -48,6 +61,12 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
     spec.argv.insert(spec.argv.end(), {"--model-name", config.model_name()});
   }
   if (config.insecure()) spec.argv.emplace_back("--insecure");
+  AppendTlsFlags(FilesOf(config.tls()), spec.argv);
+  if (!config.audit().file().empty()) {
+    spec.argv.insert(spec.argv.end(), {"--audit-log", config.audit().file(), "--audit-fsync",
+                                       config.audit().fsync()});
+    if (config.audit().required()) spec.argv.emplace_back("--audit-required");
+  }
   AddFlag("--max-requests", config.limits().max_requests(), spec.argv);
   AddFlag("--max-queue-ms", config.limits().max_queue_ms(), spec.argv);
   AddFlag("--request-timeout-ms", config.limits().request_timeout_ms(), spec.argv);
@@ -77,6 +96,7 @@ ProcessSpec GroupProcess(const std::string& trireme, const v1::ServeConfig& conf
   if (!config.model_name().empty()) {
     spec.argv.insert(spec.argv.end(), {"--model-name", config.model_name()});
   }
+  AppendTlsFlags(FilesOf(config.link_tls()), spec.argv);
   AddFlag("--tp", group.tp(), spec.argv);
   AddFlag("--pp", group.pp(), spec.argv);
   AddFlag("--ep", group.ep(), spec.argv);

@@ -28,15 +28,19 @@ class ServingTest(trireme.TriremeTest):
 
     @classmethod
     def serve(cls, folder, more_config=""):
-        import grpc
         cls.address = f"127.0.0.1:{trireme.free_port()}"
         config = pathlib.Path(folder, "serve.yaml")
         config.write_text(f"model: {cls.shards}\nlisten: {cls.address}\n{more_config}")
         server = trireme.Running(folder, trireme.program, "serve", config)
-        cls.channel = grpc.insecure_channel(cls.address, trireme.CHANNEL_OPTIONS)
+        cls.channel = cls.make_channel()
         cls.stub = cls.services.InferenceStub(cls.channel)
         server.wait_until(lambda: trireme.health(cls.channel) == "SERVING", "the server is ready", 60)
         return server
+
+    @classmethod
+    def make_channel(cls):
+        import grpc
+        return grpc.insecure_channel(cls.address, trireme.CHANNEL_OPTIONS)
 
     def setUp(self):
         super().setUp()

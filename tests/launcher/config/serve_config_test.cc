@@ -165,5 +165,13 @@ TEST_F(ServeConfigTest, TheExamplesInTheTreeLoad) {
   EXPECT_GE(found, 1);
 }
 
+TEST_F(ServeConfigTest, GroupsDialByTlsExactlyWhereTheCoordinatorHasIt) {
+  const std::string server = "model: m\ntls: {certificate: a, key: b}\n";
+  const std::string link = "link_tls: {ca: c}\n";
+  EXPECT_OK(Load(server + link));
+  EXPECT_THAT(Load(server), StatusIs(kInvalid, HasSubstr("link_tls.ca")));
+  EXPECT_THAT(Load("model: m\n" + link), StatusIs(kInvalid, HasSubstr("tls.certificate")));
+}
+
 }  // namespace
 }  // namespace trireme

@@ -83,7 +83,7 @@ class TestGroup {
                 std::make_unique<PrefixExecutor>(kVocabulary, kPages, kPageTokens,
                                                  std::move(before_step), kExperts)),
         thread_([this, coordinator, name, heartbeat, away](std::stop_token stop) {
-          const LeaderOptions options{.coordinator = coordinator,
+          const LeaderOptions options{.coordinator = {.address = coordinator},
                                       .group = name,
                                       .heartbeat = heartbeat,
                                       .connect_timeout = std::chrono::milliseconds(1'000),

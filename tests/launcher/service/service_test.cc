@@ -165,7 +165,7 @@ TEST_F(ServiceTest, ModelsShowTheHottestExperts) {
   while (shown.hottest_experts_size() == 0 ||
          shown.hottest_experts(0).layer_tokens() < expected[0].layer_tokens()) {
     ASSERT_FALSE(deadline.Passed()) << shown.DebugString();
-    const auto models = InferenceClient(server_->address()).Models(deadline);
+    const auto models = InferenceClient({.server = server_->address()}).Models(deadline);
     ASSERT_OK(models);
     shown = models->models(0).groups(0);
   }
@@ -180,7 +180,8 @@ TEST_F(ServiceTest, TwoGroupsOfOneNameAreNotBothAccepted) {
   TestGroup group(server_->address(), "a");
   ASSERT_TRUE(WaitUntilServing());
   TestGroup twin(server_->address(), "a");
-  const auto models = InferenceClient(server_->address()).Models(Deadline::After(kPatience));
+  const auto models =
+      InferenceClient({.server = server_->address()}).Models(Deadline::After(kPatience));
   ASSERT_OK(models);
   EXPECT_EQ(models->models(0).groups_size(), 1);
   // It keeps trying, and takes over when the first leaves.
@@ -252,7 +253,7 @@ TEST_F(ServiceTest, StoppingLetsRunningRequestsFinish) {
 TEST_F(ServiceTest, ChatStreamsAndRemembersNothing) {
   TestGroup group(server_->address(), "a");
   ASSERT_TRUE(WaitUntilServing());
-  InferenceClient client(server_->address());
+  InferenceClient client({.server = server_->address()});
   v1::ChatRequest request;
   request.set_max_tokens(12);
   v1::ChatMessage* message = request.add_messages();

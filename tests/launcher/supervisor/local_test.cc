@@ -93,5 +93,40 @@ TEST(LocalTest, TheCoordinatorReportsThroughThePipe) {
   EXPECT_EQ(std::ranges::count(spec.argv, "--insecure"), 0);
 }
 
+TEST(LocalTest, BothEndsOfTheLinkLearnOfTls) {
+  v1::ServeConfig config;
+  const v1::GroupConfig group;
+  EXPECT_EQ(
+      std::ranges::count(CoordinatorProcess("/bin/trireme", config).argv, "--tls-certificate"), 0);
+  config.mutable_tls()->set_certificate("server.pem");
+  config.mutable_tls()->set_key("server.key");
+  config.mutable_tls()->set_client_ca("clients.pem");
+  config.mutable_link_tls()->set_ca("ca.pem");
+  config.mutable_link_tls()->set_certificate("group.pem");
+  config.mutable_link_tls()->set_key("group.key");
+  config.mutable_link_tls()->set_server_name("head");
+  const auto coordinator = CoordinatorProcess("/bin/trireme", config).argv;
+  EXPECT_EQ(After(coordinator, "--tls-certificate"), "server.pem");
+  EXPECT_EQ(After(coordinator, "--tls-key"), "server.key");
+  EXPECT_EQ(After(coordinator, "--tls-client-ca"), "clients.pem");
+  const auto worker = GroupProcess("/bin/trireme", config, group, "127.0.0.1:1", 2).argv;
+  EXPECT_EQ(After(worker, "--tls-ca"), "ca.pem");
+  EXPECT_EQ(After(worker, "--tls-certificate"), "group.pem");
+  EXPECT_EQ(After(worker, "--tls-key"), "group.key");
+  EXPECT_EQ(After(worker, "--tls-server-name"), "head");
+}
+
+TEST(LocalTest, TheCoordinatorLearnsWhatToRecord) {
+  v1::ServeConfig config;
+  EXPECT_EQ(std::ranges::count(CoordinatorProcess("/bin/trireme", config).argv, "--audit-log"), 0);
+  config.mutable_audit()->set_file("audit.log");
+  config.mutable_audit()->set_fsync("always");
+  config.mutable_audit()->set_required(true);
+  const auto argv = CoordinatorProcess("/bin/trireme", config).argv;
+  EXPECT_EQ(After(argv, "--audit-log"), "audit.log");
+  EXPECT_EQ(After(argv, "--audit-fsync"), "always");
+  EXPECT_EQ(std::ranges::count(argv, "--audit-required"), 1);
+}
+
 }  // namespace
 }  // namespace trireme
