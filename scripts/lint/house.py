@@ -70,6 +70,11 @@ BANNED_CODE = (
     (re.compile(r"\b(?:secure_)?getenv\s*\("), "getenv: only launcher/ reads the environment", ("launcher", "tests")),
     (re.compile(r"\bstd::regex\b"), "std::regex overflows the stack on long input; use PCRE2", ()),
     (re.compile(r"\bthrow\b(?!\s*\()"), "throw: return an absl::Status", ("tests",)),
+    (re.compile(r"\balloca\s*\("), "alloca: input decides how much of the stack it takes", ()),
+    (re.compile(r"(?<![\w.>:])assert\s*\("), "assert: a release build leaves it out; return a Status, or TRI_CHECK", ()),
+    (re.compile(r"(?<![\w.>])(?:std::)?(?:system|popen)\s*\("), "system, popen: a shell reads what it is given as commands",
+     ("tests",)),
+    (re.compile(r"\bdlopen\s*\("), "dlopen: only runtime/ops loads code, its own backends", ("runtime/ops", "tests")),
     (re.compile(r"\.detach\s*\(\)"), "a detached thread has no owner", ()),
     (re.compile(r"\bnew\s+[A-Za-z_:]+[\w:<>]*\s*[({\[]"), "new: use std::make_unique", ("tests",)),
 )

@@ -110,6 +110,14 @@ class HouseTest(unittest.TestCase):
         self.assert_finds("a.cc:1: includes regex", "a.cc:3: getenv", "a.cc:4: throw", "a.cc:5: new",
                           "b.h:1: header without #pragma once", "c.cc:1: unfinished")
 
+    def test_finds_code_that_trusts_its_input(self):
+        self.write("launcher/main.cc", "char* text = static_cast<char*>(alloca(size));\nassert(size < 10);\n"
+                   "static_assert(sizeof(int) == 4);\nstd::system(command);\nauto* f = popen(command, \"r\");\n"
+                   "void* library = dlopen(path, 0);\nfile_system(x);\nerror.system(y);\n")
+        self.write("runtime/ops/backend.cc", "void* library = dlopen(path, 0);\n")
+        self.assert_finds("main.cc:1: alloca", "main.cc:2: assert", "main.cc:4: system", "main.cc:5: system",
+                          "main.cc:6: dlopen")
+
     def test_compiles_each_header_alone_and_remembers_the_good_ones(self):
         self.write("runtime/base/check.cc", '#include "runtime/base/proven_by_the_build.h"\n')
         self.write("runtime/base/proven_by_the_build.h", HEADER)
