@@ -34,7 +34,17 @@ inline Int8Scale ScaleOfInt8(float largest) {
 // Types whose values are d * q + m with small integers q, and d and m the same in 16 values or
 // more.
 inline bool HasInt8Groups(DType dtype) {
-  return dtype == DType::kQ8_0 || dtype == DType::kQ4_0 || dtype == DType::kQ4_1;
+  switch (dtype) {
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+    case DType::kQ6_K:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // True when a product with such weights is made of whole groups, whatever the mesh.

@@ -23,11 +23,11 @@
 // Arithmetic::kNative may multiply by the processor's narrow dot products instead. The same holds
 // then for batches, meshes and threads, but only among machines of one instruction class: those
 // that have the same narrow products.
-//   Weights of Q8_0, Q4_0 and Q4_1 are multiplied in integers, exactly, and so alike on every
-//   machine. x is cut along K into groups of 32; int8_group.h makes of each an fp32 d and an
-//   integer q in [-127, 127] for every element. With the weights' groups w = dw * qw + mw as GGUF
-//   defines them, a leaf's Dot is one accumulator from +0 over ascending groups:
-//     acc = fma(float(sum of qw * q), dw * d, acc), and then, for Q4_1,
+//   Weights of Q8_0, Q4_0, Q4_1 and of Q4_K, Q5_K, Q6_K are multiplied in integers, exactly and so
+//   alike on every machine. x is cut along K into groups of 32; int8_group.h makes of each an fp32
+//   d and an integer q in [-127, 127] for every element. With the weights' groups dw * qw + mw as
+//   GGUF defines them, a leaf's Dot is one accumulator from +0 over ascending groups (Q6_K: halves):
+//     acc = fma(float(sum of qw * q), dw * d, acc), and then, where groups have an mw,
 //     acc = fma(mw, d * float(sum of q), acc)
 //   Excepted, and multiplied in fp32, are matrices whose leaves, on whatever mesh, do not all begin
 //   and end on groups (LeafSchedule::grain), and those whose outputs have scales.

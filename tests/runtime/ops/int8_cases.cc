@@ -10,7 +10,8 @@
 namespace trireme {
 namespace {
 
-constexpr DType kTypes[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+constexpr DType kTypes[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 struct ProductShape {
   int64_t tokens;
@@ -77,7 +78,9 @@ std::vector<float> RunRank(Ops& ops, DType dtype, const RankCase& rank) {
   Tensor whole = sampler.Weights(dtype, kOutputs, rank.width);
   const std::vector<float> x = sampler.Values(rank.tokens * rank.width);
   const WidthSplit split = SplitWidth(rank.width, 8, rank.rank, rank.ranks);
-  const Range widened{split.columns.begin / 32 * 32, (split.columns.end + 31) / 32 * 32};
+  const int64_t block = Traits(dtype).block_elements;
+  const Range widened{split.columns.begin / block * block,
+                      (split.columns.end + block - 1) / block * block};
   std::vector<float> out = Floats(rank.tokens, kOutputs);
   ops.LinearLeaves(Matrix(x, rank.tokens, rank.width).Columns(split.columns),
                    std::as_const(whole).view().Columns(widened),
@@ -112,7 +115,9 @@ std::vector<float> RunExperts(Ops& ops, DType dtype, const LeafSchedule* schedul
 void AddInt8Cases(std::vector<ParityCase>& cases) {
   for (const DType dtype : kTypes) {
     const std::string type(Name(dtype));
-    for (const ProductShape& shape : kShapes) {
+    const int64_t block = Traits(dtype).block_elements;
+    for (ProductShape shape : kShapes) {
+      shape.width = shape.width * block / 32;
       cases.push_back({absl::StrFormat("Linear %s tokens=%d outputs=%d k=%d", type, shape.tokens,
                                        shape.outputs, shape.width),
                        [=](Ops& ops) {
@@ -122,6 +127,7 @@ void AddInt8Cases(std::vector<ParityCase>& cases) {
                        }});
     }
     for (const int64_t tokens : {1, 9}) {
+      if (block > 32) break;
       const ProductShape shape{tokens, 18, 8 * 32};
       for (const Values values : {UsualValues, ExtremeValues}) {
         cases.push_back(
@@ -139,6 +145,7 @@ void AddInt8Cases(std::vector<ParityCase>& cases) {
                      }});
     // Leaves of 32, of 64 and of 96 columns, and those that do not end on groups.
     for (const int64_t width : {256, 512, 768, 320, 64}) {
+      if (width % block != 0) continue;
       for (const RankCase& rank :
            {RankCase{1, width, 0, 1}, {7, width, 0, 1}, {1, width, 1, 2}, {5, width, 3, 4}}) {
         cases.push_back({absl::StrFormat("LinearLeaves %s tokens=%d k=%d rank %d of %d", type,

@@ -37,16 +37,17 @@ TEST(NativeLinear, KeepsWhatIsNotANumber) {
   std::vector<Backend> backends = AllCpuBackends(Arithmetic::kNative);
   backends.push_back({"reference", MakeReferenceOps(Arithmetic::kNative)});
   for (const Backend& backend : backends) {
-    for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+    for (const DType dtype :
+         {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ4_K, DType::kQ6_K}) {
       for (const float wrong :
            {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
             std::numeric_limits<float>::quiet_NaN()}) {
         Sampler sampler(5);
-        Tensor w = sampler.Weights(dtype, 20, 96);
-        std::vector<float> x = sampler.Values(9 * 96);
-        x[4 * 96 + 40] = wrong;
+        Tensor w = sampler.Weights(dtype, 20, 256);
+        std::vector<float> x = sampler.Values(9 * 256);
+        x[4 * 256 + 40] = wrong;
         std::vector<float> out(9 * 20);
-        backend.ops->Linear(Matrix(std::as_const(x), 9, 96), std::as_const(w).view(),
+        backend.ops->Linear(Matrix(std::as_const(x), 9, 256), std::as_const(w).view(),
                             Matrix(out, 9, 20));
         for (size_t i = 0; i < out.size(); ++i) {
           EXPECT_EQ(std::isnan(out[i]), i / 20 == 4) << backend.name << " " << Name(dtype) << i;
@@ -60,7 +61,8 @@ TEST(NativeLinear, KeepsWhatIsNotANumber) {
 TEST(NativeLinear, IsCloseToFp32) {
   const std::unique_ptr<Ops> native = *MakeCpuOps({.arithmetic = Arithmetic::kNative});
   const std::unique_ptr<Ops> exact = *MakeCpuOps({});
-  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+  for (const DType dtype :
+       {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     constexpr int64_t kWidth = 512;
     std::mt19937 random(3);
     std::normal_distribution<float> normal;

@@ -399,6 +399,7 @@ TEST(Parity, EveryCpuTargetGivesTheBitsOfTheReference) {
 TEST(Parity, NarrowProductsGiveTheBitsOfTheReferenceToo) {
   std::vector<Case> cases;
   AddInt8Cases(cases);
+  AddExpertCases(cases);
   ExpectTheBitsOfTheReference(cases, Arithmetic::kNative);
 }
 

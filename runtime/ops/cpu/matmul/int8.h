@@ -28,7 +28,7 @@ struct Int8Rows {
   int32_t* counters =
       nullptr;  // [rows, groups] -(q[0] + … + q[31]): what undoes an offset of weights
 
-  static constexpr int64_t kGroupBytes = 44;
+  static constexpr int64_t kGroupBytes = 48;
   // Over `memory` of rows * groups * kGroupBytes bytes, 64-byte aligned.
   static Int8Rows In(std::byte* memory, int64_t rows, int64_t groups);
 };

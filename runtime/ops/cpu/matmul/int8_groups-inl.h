@@ -1,8 +1,9 @@
-// A group of 32 weights of 16 outputs, as Dot4 takes them. One reader a type:
-//   kBits        of the unsigned integers u that stand for weights
-//   kOffsetBits  w = d * (u - 2^kOffsetBits), or, where there are minima, d * u + m
-//   kMinima
-//   Load         the next group of 16 rows
+// A group of 32 weights of 16 outputs, as Dot4 takes them: weights are d * (u - 2^kOffsetBits) or,
+// where there are minima, d * u + m, with unsigned integers u. One reader a type:
+//   Form         how groups are multiplied
+//   kOffsetBits
+//   kGroupBytes  of a row, for a group
+//   Load         group `group` of 16 rows. Readers may keep what several groups share
 #if defined(TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
 #undef TRIREME_RUNTIME_OPS_CPU_MATMUL_INT8_GROUPS_INL_H_
@@ -16,10 +17,28 @@ TRI_BEFORE_INT8();
 namespace trireme::cpu::HWY_NAMESPACE {
 #if TRI_CPU_KERNELS
 
+// Bits of u, at most; whether there are minima; parts of a group with a d each.
+template <int kMostBits, bool kWithMinima, int kParted = 1>
+struct GroupForm {
+  static constexpr int kBits = kMostBits;
+  static constexpr bool kMinima = kWithMinima;
+  static constexpr int kHalves = kParted;
+};
+
 struct GroupTile {
   ByteLanes quads[8];  // values 4j to 4j + 3
-  Lanes scales;
+  Lanes scales[2];     // of the halves; the first of all where they have the same
   Lanes minima;
+};
+
+// Blocks of one group.
+template <int64_t kBytes>
+struct SmallBlocks {
+  static constexpr int64_t kGroupBytes = kBytes;
+
+  static HWY_INLINE StridedRows At(const StridedRows& rows, int64_t group) {
+    return {rows.first + group * kBytes, rows.stride};
+  }
 };
 
 HWY_INLINE VF ToFloats(hn::Vec<hn::Rebind<uint16_t, DF>> halves) {
@@ -98,58 +117,40 @@ HWY_INLINE void LoadNibbles(const StridedRows& rows, int64_t offset, ByteLanes* 
   }
 }
 
-struct Q8_0Groups {
-  static constexpr int kBits = 8;
+struct Q8_0Groups : SmallBlocks<34> {
+  using Form = GroupForm<8, false>;
   static constexpr int kOffsetBits = 7;
-  static constexpr bool kMinima = false;
-  static constexpr int64_t kGroupBytes = 34;
-  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+  HWY_INLINE void Load(const StridedRows& row, int64_t group, GroupTile& to) {
+    const StridedRows rows = At(row, group);
     Transpose(LoadRows(rows, 2), to.quads);
     Transpose(LoadRows(rows, 18), to.quads + 4);
     const VB sign = hn::Set(DB(), 0x80);
     for (ByteLanes& quad : to.quads) {
       for (VB& part : quad.part) part = hn::Xor(part, sign);
     }
-    to.scales = GatherHalves(rows, 0);
+    to.scales[0] = GatherHalves(rows, 0);
   }
 };
 
-struct Q4_0Groups {
-  static constexpr int kBits = 4;
+struct Q4_0Groups : SmallBlocks<18> {
+  using Form = GroupForm<7, false>;
   static constexpr int kOffsetBits = 3;
-  static constexpr bool kMinima = false;
-  static constexpr int64_t kGroupBytes = 18;
-  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+  HWY_INLINE void Load(const StridedRows& row, int64_t group, GroupTile& to) {
+    const StridedRows rows = At(row, group);
     LoadNibbles(rows, 2, to.quads);
-    to.scales = GatherHalves(rows, 0);
+    to.scales[0] = GatherHalves(rows, 0);
   }
 };
 
-struct Q4_1Groups {
-  static constexpr int kBits = 4;
+struct Q4_1Groups : SmallBlocks<20> {
+  using Form = GroupForm<7, true>;
   static constexpr int kOffsetBits = 0;
-  static constexpr bool kMinima = true;
-  static constexpr int64_t kGroupBytes = 20;
-  static HWY_INLINE void Load(const StridedRows& rows, GroupTile& to) {
+  HWY_INLINE void Load(const StridedRows& row, int64_t group, GroupTile& to) {
+    const StridedRows rows = At(row, group);
     LoadNibbles(rows, 4, to.quads);
-    GatherPairs(rows, to.scales, to.minima);
+    GatherPairs(rows, to.scales[0], to.minima);
   }
 };
-
-// Calls body(reader) with the reader of `dtype`.
-template <class Body>
-HWY_INLINE void WithGroups(DType dtype, const Body& body) {
-  switch (dtype) {
-    case DType::kQ8_0:
-      return body(Q8_0Groups());
-    case DType::kQ4_0:
-      return body(Q4_0Groups());
-    case DType::kQ4_1:
-      return body(Q4_1Groups());
-    default:
-      TRI_CHECK(false) << Name(dtype) << " is not multiplied in integers";
-  }
-}
 
 #endif
 }  // namespace trireme::cpu::HWY_NAMESPACE

@@ -12,7 +12,7 @@
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/lanes-inl.h"
 #include "runtime/ops/cpu/matmul/int8.h"
-#include "runtime/ops/cpu/matmul/int8_groups-inl.h"
+#include "runtime/ops/cpu/matmul/int8_k_groups-inl.h"
 #include "runtime/ops/cpu/matmul/prefetch.h"
 #include "runtime/ops/int8_group.h"
 
@@ -32,27 +32,30 @@ constexpr int64_t kChunkGroups = 8;
 // Sums of leaves stay in a part of the second-level cache.
 constexpr int64_t kMostSums = 64 * 1024;
 
-// What an accumulator of integers begins with, so that the offset of the weights is undone.
-template <class W>
-HWY_INLINE VI FirstSum(const Int8Rows& x, int64_t at) {
-  if constexpr (W::kOffsetBits == 0) return hn::Zero(DI());
-  return hn::Set(DI(), x.counters[at] * (1 << W::kOffsetBits));
+// What the integers of part `half` of a token's group begin with, so that the offset of the weights
+// is undone.
+template <class Form>
+HWY_INLINE VI FirstSum(const Int8Rows& x, int64_t at, int half, int offset_bits) {
+  if constexpr (Form::kMinima) return hn::Zero(DI());
+  const int32_t* counters = x.counters + 2 * at;
+  const int32_t counter = Form::kHalves == 2 ? counters[half] : counters[0] + counters[1];
+  return hn::Set(DI(), counter * (1 << offset_bits));
 }
 
-// sum = fma(float(dot), d of weights * d of the token, sum), and the minimum's part.
-template <class W>
-HWY_INLINE void AddGroup(const IntLanes& dot, const Lanes& scales, const Lanes& minima,
-                         const Int8Rows& x, int64_t at, Lanes& sum) {
-  const VF scale = hn::Set(DF(), x.scales[at]);
+// sum = fma(float(dot), d of weights * d of the token, sum).
+HWY_INLINE void AddDot(const IntLanes& dot, const Lanes& scales, float d, Lanes& sum) {
+  const VF scale = hn::Set(DF(), d);
   for (int i = 0; i < kParts; ++i) {
     sum.part[i] =
         hn::MulAdd(hn::ConvertTo(DF(), dot.part[i]), hn::Mul(scales.part[i], scale), sum.part[i]);
   }
-  if constexpr (W::kMinima) {
-    const VF total = hn::Set(DF(), x.sums[at]);
-    for (int i = 0; i < kParts; ++i) {
-      sum.part[i] = hn::MulAdd(minima.part[i], total, sum.part[i]);
-    }
+}
+
+// sum = fma(m of weights, d * (q[0] + …) of the token, sum).
+HWY_INLINE void AddMinimum(const Lanes& minima, float total, Lanes& sum) {
+  const VF factor = hn::Set(DF(), total);
+  for (int i = 0; i < kParts; ++i) {
+    sum.part[i] = hn::MulAdd(minima.part[i], factor, sum.part[i]);
   }
 }
 
@@ -107,36 +110,50 @@ HWY_INLINE void CopyOutputs(const float* sums, int64_t valid, float* to) {
 
 // ── Few tokens.
 
+// A group of a token, by two chains of products, each of which takes several cycles to be added: a
+// half of the group each.
+template <class W>
+HWY_INLINE void AddGroup(const GroupTile& tile, const Int8Rows& x, int64_t at, Lanes& sum) {
+  using Form = typename W::Form;
+  const int8_t* values = x.values + at * kInt8Group;
+  IntLanes first;
+  IntLanes second;
+  for (VI& part : first.part) part = FirstSum<Form>(x, at, 0, W::kOffsetBits);
+  for (VI& part : second.part) {
+    part = Form::kHalves == 2 ? FirstSum<Form>(x, at, 1, W::kOffsetBits) : hn::Zero(DI());
+  }
+  for (int j = 0; j < 4; ++j) {
+    Dot4<Form::kBits>(tile.quads[j], LoadQuad(values + 4 * j), first);
+    Dot4<Form::kBits>(tile.quads[4 + j], LoadQuad(values + 16 + 4 * j), second);
+  }
+  if constexpr (Form::kHalves == 2) {
+    AddDot(first, tile.scales[0], x.scales[at], sum);
+    AddDot(second, tile.scales[1], x.scales[at], sum);
+  } else {
+    for (int i = 0; i < kParts; ++i) first.part[i] = hn::Add(first.part[i], second.part[i]);
+    AddDot(first, tile.scales[0], x.scales[at], sum);
+  }
+  if constexpr (Form::kMinima) AddMinimum(tile.minima, x.sums[at], sum);
+}
+
 // 16 rows and T tokens; leaf i's sums are left at sums[(i * T + t) * 16].
 template <class W, int T>
 HWY_NOINLINE void DotRows(const StridedRows& rows, const RowLayout& layout,
                           const Int8LinearArgs& args, int64_t first_token, float* sums) {
   Prefetcher<kInt8Outputs * W::kGroupBytes> prefetcher(rows.first, layout);
   const Int8Rows& x = args.x;
+  const int64_t ahead = args.w_offset / kInt8Group;
+  W reader;
   for (const Range leaf : args.schedule->leaves) {
     const Range groups = GroupsOf(leaf);
-    StridedRows at = rows;
-    at.first += (leaf.begin + args.w_offset) / kInt8Group * W::kGroupBytes;
     Lanes sum[T];
     for (Lanes& each : sum) each = ZeroLanes();
     for (int64_t group = groups.begin; group < groups.end; ++group) {
       prefetcher.Next();
       GroupTile tile;
-      W::Load(at, tile);
-      at.first += W::kGroupBytes;
+      reader.Load(rows, group + ahead, tile);
       for (int t = 0; t < T; ++t) {
-        const int64_t index = (first_token + t) * x.groups + group;
-        const int8_t* values = x.values + index * kInt8Group;
-        // Two chains: a product takes several cycles to be added.
-        IntLanes even;
-        for (VI& part : even.part) part = FirstSum<W>(x, index);
-        IntLanes odd = SetLanes(0);
-        for (int j = 0; j < 8; j += 2) {
-          Dot4<W::kBits>(tile.quads[j], LoadQuad(values + 4 * j), even);
-          Dot4<W::kBits>(tile.quads[j + 1], LoadQuad(values + 4 * j + 4), odd);
-        }
-        for (int i = 0; i < kParts; ++i) even.part[i] = hn::Add(even.part[i], odd.part[i]);
-        AddGroup<W>(even, tile.scales, tile.minima, x, index, sum[t]);
+        AddGroup<W>(tile, x, (first_token + t) * x.groups + group, sum[t]);
       }
     }
     for (int t = 0; t < T; ++t) StoreLanes(sum[t], sums + 16 * t);
@@ -182,29 +199,30 @@ void MultiplyDirect(const Int8LinearArgs& args, Range outputs, Scratch& scratch)
 
 // ── More tokens. A panel has 16 outputs, group after group: eight vectors, scales and minima.
 
-template <class W>
-constexpr int64_t kGroupFloats = 128 + 16 + (W::kMinima ? 16 : 0);
-template <class W>
-constexpr int64_t kPanelFloats = kChunkGroups* kGroupFloats<W>;
+template <class Form>
+constexpr int64_t kGroupFloats = 128 + 16 * (Form::kHalves + (Form::kMinima ? 1 : 0));
+template <class Form>
+constexpr int64_t kPanelFloats = kChunkGroups* kGroupFloats<Form>;
 
 template <class W>
 using TilePrefetcher = Prefetcher<kTileOutputs * W::kGroupBytes>;
 
 // Asks for what comes a tile later with the first panel of each group.
 template <class W>
-HWY_NOINLINE void FillPanel(StridedRows rows, int64_t groups, TilePrefetcher<W>* prefetcher,
+HWY_NOINLINE void FillPanel(const StridedRows& rows, Range groups, TilePrefetcher<W>* prefetcher,
                             float* panel) {
-  for (int64_t group = 0; group < groups; ++group) {
+  using Form = typename W::Form;
+  W reader;
+  for (int64_t group = groups.begin; group < groups.end; ++group) {
     if (prefetcher != nullptr) prefetcher->Next();
     GroupTile tile;
-    W::Load(rows, tile);
-    rows.first += W::kGroupBytes;
+    reader.Load(rows, group, tile);
     for (int j = 0; j < 8; ++j) {
       StoreByteLanes(tile.quads[j], reinterpret_cast<uint8_t*>(panel + 16 * j));
     }
-    StoreLanes(tile.scales, panel + 128);
-    if constexpr (W::kMinima) StoreLanes(tile.minima, panel + 144);
-    panel += kGroupFloats<W>;
+    for (int h = 0; h < Form::kHalves; ++h) StoreLanes(tile.scales[h], panel + 128 + 16 * h);
+    if constexpr (Form::kMinima) StoreLanes(tile.minima, panel + 144);
+    panel += kGroupFloats<Form>;
   }
 }
 
@@ -213,13 +231,15 @@ struct Chunk {
   const float* panels;
   Range groups;  // of the tokens
   bool begins;   // the leaf
+  int offset_bits;
 };
 
 // T tokens from the first, and all panels: added to sums[(t * kTilePanels + p) * 16].
-template <class W, int T>
+template <class Form, int T>
 HWY_NOINLINE void DotChunk(const Chunk& chunk, const Int8Rows& x, int64_t first_token,
                            float* sums) {
   constexpr int P = kTilePanels;
+  constexpr int kQuads = 8 / Form::kHalves;
   Lanes sum[T][P];
   for (int t = 0; t < T; ++t) {
     for (int p = 0; p < P; ++p) {
@@ -230,73 +250,81 @@ HWY_NOINLINE void DotChunk(const Chunk& chunk, const Int8Rows& x, int64_t first_
   int64_t index = first_token * x.groups + chunk.groups.begin;
   for (int64_t group = chunk.groups.begin; group < chunk.groups.end; ++group, ++index) {
     const int8_t* values = x.values + index * kInt8Group;
-    IntLanes dot[T][P];
-    for (int t = 0; t < T; ++t) {
-      const VI first = FirstSum<W>(x, index + t * x.groups);
-      for (int p = 0; p < P; ++p) {
-        for (VI& part : dot[t][p].part) part = first;
-      }
-    }
-    for (int j = 0; j < 8; ++j) {
-      ByteLanes weights[P];
-      for (int p = 0; p < P; ++p) {
-        const float* from = panel + p * kPanelFloats<W> + 16 * j;
-        weights[p] = LoadByteLanes(reinterpret_cast<const uint8_t*>(from));
-      }
+    for (int half = 0; half < Form::kHalves; ++half) {
+      IntLanes dot[T][P];
       for (int t = 0; t < T; ++t) {
-        const VI quad = LoadQuad(values + t * x.groups * kInt8Group + 4 * j);
-        for (int p = 0; p < P; ++p) Dot4<W::kBits>(weights[p], quad, dot[t][p]);
+        const VI first = FirstSum<Form>(x, index + t * x.groups, half, chunk.offset_bits);
+        for (int p = 0; p < P; ++p) {
+          for (VI& part : dot[t][p].part) part = first;
+        }
+      }
+      for (int j = half * kQuads; j < (half + 1) * kQuads; ++j) {
+        ByteLanes weights[P];
+        for (int p = 0; p < P; ++p) {
+          const float* from = panel + p * kPanelFloats<Form> + 16 * j;
+          weights[p] = LoadByteLanes(reinterpret_cast<const uint8_t*>(from));
+        }
+        for (int t = 0; t < T; ++t) {
+          const VI quad = LoadQuad(values + t * x.groups * kInt8Group + 4 * j);
+          for (int p = 0; p < P; ++p) Dot4<Form::kBits>(weights[p], quad, dot[t][p]);
+        }
+      }
+      for (int p = 0; p < P; ++p) {
+        const Lanes scales = LoadLanes(panel + p * kPanelFloats<Form> + 128 + 16 * half);
+        for (int t = 0; t < T; ++t) {
+          AddDot(dot[t][p], scales, x.scales[index + t * x.groups], sum[t][p]);
+        }
       }
     }
-    for (int p = 0; p < P; ++p) {
-      const float* ends = panel + p * kPanelFloats<W> + 128;
-      const Lanes scales = LoadLanes(ends);
-      Lanes minima;
-      if constexpr (W::kMinima) minima = LoadLanes(ends + 16);
-      for (int t = 0; t < T; ++t) {
-        AddGroup<W>(dot[t][p], scales, minima, x, index + t * x.groups, sum[t][p]);
+    if constexpr (Form::kMinima) {
+      for (int p = 0; p < P; ++p) {
+        const Lanes minima = LoadLanes(panel + p * kPanelFloats<Form> + 144);
+        for (int t = 0; t < T; ++t) {
+          AddMinimum(minima, x.sums[index + t * x.groups], sum[t][p]);
+        }
       }
     }
-    panel += kGroupFloats<W>;
+    panel += kGroupFloats<Form>;
   }
   for (int t = 0; t < T; ++t) {
     for (int p = 0; p < P; ++p) StoreLanes(sum[t][p], sums + (t * P + p) * 16);
   }
 }
 
-template <class W, int T>
+template <class Form, int T>
 void DotChunkTokens(int64_t count, const Chunk& chunk, const Int8Rows& x, int64_t first_token,
                     float* sums) {
   if constexpr (T > 1) {
-    if (count < T) return DotChunkTokens<W, T - 1>(count, chunk, x, first_token, sums);
+    if (count < T) return DotChunkTokens<Form, T - 1>(count, chunk, x, first_token, sums);
   }
-  DotChunk<W, T>(chunk, x, first_token, sums);
+  DotChunk<Form, T>(chunk, x, first_token, sums);
 }
 
 // Tokens [batch) and a tile of outputs, with room for `panels` and the leaves' sums.
 template <class W>
 void MultiplyTile(const Int8LinearArgs& args, const OutputTile (&tile)[kTilePanels], Range batch,
                   float* panels) {
-  float* const all_sums = panels + kTilePanels * kPanelFloats<W>;
+  using Form = typename W::Form;
+  float* const all_sums = panels + kTilePanels * kPanelFloats<Form>;
   TilePrefetcher<W> prefetcher(tile[0].rows.first, LayoutOf<W>(args, kTileOutputs));
   const int64_t tiles = (batch.size() + kTileTokens - 1) / kTileTokens;
+  const int64_t ahead = args.w_offset / kInt8Group;
   float* sums = all_sums;
   for (const Range leaf : args.schedule->leaves) {
     const Range groups = GroupsOf(leaf);
-    const int64_t ahead = args.w_offset / kInt8Group;
     for (int64_t first = groups.begin; first < groups.end; first += kChunkGroups) {
-      const Chunk chunk{
-          panels, {first, std::min(first + kChunkGroups, groups.end)}, first == groups.begin};
+      const Chunk chunk{panels,
+                        {first, std::min(first + kChunkGroups, groups.end)},
+                        first == groups.begin,
+                        W::kOffsetBits};
       for (int p = 0; p < kTilePanels; ++p) {
-        StridedRows rows = tile[p].rows;
-        rows.first += (first + ahead) * W::kGroupBytes;
-        FillPanel<W>(rows, chunk.groups.size(), p == 0 ? &prefetcher : nullptr,
-                     panels + p * kPanelFloats<W>);
+        FillPanel<W>(tile[p].rows, {first + ahead, chunk.groups.end + ahead},
+                     p == 0 ? &prefetcher : nullptr, panels + p * kPanelFloats<Form>);
       }
       for (int64_t i = 0; i < tiles; ++i) {
         const Range tokens{batch.size() * i / tiles, batch.size() * (i + 1) / tiles};
-        DotChunkTokens<W, kTileTokens>(tokens.size(), chunk, args.x, batch.begin + tokens.begin,
-                                       sums + tokens.begin * kTileOutputs);
+        DotChunkTokens<Form, kTileTokens>(tokens.size(), chunk, args.x, batch.begin + tokens.begin,
+                                          sums + tokens.begin * kTileOutputs);
       }
     }
     if (groups.empty()) std::fill_n(sums, batch.size() * kTileOutputs, 0.0f);
@@ -318,8 +346,8 @@ void MultiplyPanels(const Int8LinearArgs& args, Range outputs, Scratch& scratch)
   const int64_t most = std::max<int64_t>(kTileTokens, kMostSums / (leaves * kTileOutputs));
   const int64_t batches = (args.x.rows + most - 1) / most;
   const int64_t batch_size = std::min(most, args.x.rows);
-  float* panels =
-      scratch.Floats(kTilePanels * kPanelFloats<W> + leaves * batch_size * kTileOutputs);
+  float* panels = scratch.Floats(kTilePanels * kPanelFloats<typename W::Form> +
+                                 leaves * batch_size * kTileOutputs);
   const int64_t step = OutputsAtOnce(args, kInt8Outputs);
   for (int64_t first = outputs.begin; first < outputs.end; first += step * kTilePanels) {
     OutputTile tile[kTilePanels];

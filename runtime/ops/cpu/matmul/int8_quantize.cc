@@ -82,33 +82,40 @@ HWY_INLINE void QuantizeGroups(const float* row, const int64_t (&groups)[kAtOnce
   const Scales scales = ScalesOf(hn::BitCast(D4(), most));
   HWY_ALIGN float inverse[kAtOnce];
   hn::Store(scales.inverse, D4(), inverse);
-  VI sum[kAtOnce];
+  VI halves[2][kAtOnce];
   for (int g = 0; g < kAtOnce; ++g) {
     const VF factor = hn::Set(DF(), inverse[g]);
     // Where the inverse is 0 values may be infinite, and every q is 0.
     const auto any = hn::Ne(factor, hn::Zero(DF()));
-    sum[g] = hn::Zero(DI());
+    halves[0][g] = hn::Zero(DI());
+    halves[1][g] = hn::Zero(DI());
     int8_t* const q = to.values + (first + groups[g]) * kInt8Group;
     for (int i = 0; i < kVectors; ++i) {
       const VF value = hn::LoadU(DF(), row + groups[g] * kInt8Group + i * kWidth);
       const VI rounded = hn::NearestInt(hn::IfThenElseZero(any, hn::Mul(value, factor)));
-      sum[g] = hn::Add(sum[g], rounded);
+      VI& sum = halves[2 * i / kVectors][g];
+      sum = hn::Add(sum, rounded);
       const hn::Rebind<int8_t, DF> d8;
       hn::StoreU(hn::DemoteTo(d8, rounded), d8, q + i * kWidth);
     }
   }
-  const auto totals = FoldFour(sum, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); });
+  const auto add = [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); };
+  const auto first_half = FoldFour(halves[0], add);
+  const auto second_half = FoldFour(halves[1], add);
+  const auto totals = hn::Add(first_half, second_half);
   HWY_ALIGN float d[kAtOnce];
   HWY_ALIGN float products[kAtOnce];
-  HWY_ALIGN int32_t counters[kAtOnce];
+  HWY_ALIGN int32_t counters[2][kAtOnce];
   hn::Store(scales.d, D4(), d);
   hn::Store(hn::Mul(scales.d, hn::ConvertTo(D4(), totals)), D4(), products);
-  hn::Store(hn::Neg(totals), I4(), counters);
+  hn::Store(hn::Neg(first_half), I4(), counters[0]);
+  hn::Store(hn::Neg(second_half), I4(), counters[1]);
   for (int g = 0; g < kAtOnce; ++g) {
     const int64_t at = first + groups[g];
     to.scales[at] = d[g];
     to.sums[at] = products[g];
-    to.counters[at] = counters[g];
+    to.counters[2 * at] = counters[0][g];
+    to.counters[2 * at + 1] = counters[1][g];
   }
 }
 
