@@ -66,6 +66,12 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
                  "what running requests get when asked to stop")
       ->check(CLI::Range(int64_t{0}, int64_t{3'600'000}))
       ->capture_default_str();
+  app.add_option("--metrics-prefix", flags.server.dispatcher.metrics.prefix,
+                 "what names of metrics begin with; vllm makes its dashboards work")
+      ->check([](const std::string& prefix) {
+        return IsMetricPrefix(prefix) ? std::string() : "expected letters, digits and _";
+      })
+      ->capture_default_str();
   app.add_option("--status-fd", flags.status_fd, "report to a supervisor through this descriptor")
       ->check(CLI::Range(1, 1023));
   app.footer(Examples("trireme coordinator --model models/smollm2.gguf",

@@ -54,6 +54,13 @@ int DumpTrace(InferenceClient& client, const std::string& group, const std::stri
                      "trireme status --dump");
 }
 
+int PrintMetrics(InferenceClient& client) {
+  const auto page = client.Metrics(Deadline::AfterMs(kTimeoutMs));
+  if (!page.ok()) return FailCommand("status", page.status(), "trireme serve configs/local.yaml");
+  absl::PrintF("%s", *page);
+  return kExitOk;
+}
+
 double Percent(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -89,12 +96,15 @@ int RunStatus(int argc, char** argv) {
           ->type_name("[FILE]");
   std::string dumped_group;
   app.add_option("--group", dumped_group, "whose steps (default: the first group's)");
+  bool metrics = false;
+  app.add_flag("--metrics", metrics, "print the metrics that Prometheus scrapes, and nothing else");
   app.footer(
       Examples("trireme status --server 127.0.0.1:6000", "trireme status --dump steps.json"));
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
 
   InferenceClient client(options);
   if (dump->count() > 0) return DumpTrace(client, dumped_group, file);
+  if (metrics) return PrintMetrics(client);
   const auto response = client.Models(Deadline::AfterMs(kTimeoutMs));
   if (!response.ok()) {
     return FailCommand("status", response.status(), "trireme serve configs/local.yaml");

@@ -86,4 +86,13 @@ absl::StatusOr<std::string> InferenceClient::Trace(const std::string& group, Dea
   return std::move(*response.mutable_json());
 }
 
+absl::StatusOr<std::string> InferenceClient::Metrics(Deadline deadline) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, context);
+  v1::MetricsResponse response;
+  const grpc::Status status = impl_->admin->Metrics(&context, v1::MetricsRequest(), &response);
+  if (!status.ok()) return impl_->ToStatus(status);
+  return std::move(*response.mutable_text());
+}
+
 }  // namespace trireme

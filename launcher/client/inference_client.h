@@ -36,6 +36,8 @@ class InferenceClient {
 
   // The last steps of a group ("": the first) as a Chrome trace (admin.proto).
   absl::StatusOr<std::string> Trace(const std::string& group, Deadline deadline);
+  // The metrics' page (admin.proto).
+  absl::StatusOr<std::string> Metrics(Deadline deadline);
 
  private:
   struct Impl;

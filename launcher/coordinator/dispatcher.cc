@@ -34,6 +34,10 @@ bool MeansGroupLoss(const v1::TokenUpdate& update) {
 
 }  // namespace
 
+Dispatcher::Dispatcher(DispatcherOptions options)
+    : options_(std::move(options)),
+      metrics_({.prefix = options_.metrics.prefix, .model_name = options_.model_name}) {}
+
 void Dispatcher::Afterwards::Run() const {
   for (const auto& log : logs) log();
   for (const auto& stream : streams) stream->Wake();
@@ -113,15 +117,26 @@ absl::StatusOr<uint64_t> Dispatcher::Place(const AcceptedRequest& accepted, Time
 absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
                                             std::shared_ptr<StreamMailbox> stream) {
   if (accepted.timeout.has_value() && accepted.timeout->count() <= 0) {
-    return absl::DeadlineExceededError("the call's deadline had passed when it arrived");
+    const absl::Status late =
+        absl::DeadlineExceededError("the call's deadline had passed when it arrived");
+    metrics_.OnRefused(late);
+    return late;
   }
-  TRI_RETURN_IF_ERROR(options_.may_accept());
+  if (const absl::Status status = options_.may_accept(); !status.ok()) {
+    metrics_.OnRefused(status);
+    return status;
+  }
   Afterwards after;
   uint64_t call = 0;
   {
     MutexLock lock(mutex_);
     const TimePoint now = options_.now();
-    TRI_ASSIGN_OR_RETURN(const uint64_t group, Place(accepted, now));
+    const absl::StatusOr<uint64_t> placed = Place(accepted, now);
+    if (!placed.ok()) {
+      metrics_.OnRefused(placed.status());
+      return placed.status();
+    }
+    const uint64_t group = *placed;
     call = journal_.Add(accepted, std::move(stream), now, options_.request_timeout);
     for (const uint64_t request : journal_.OfCall(call)) {
       // Lost by a sending before: the rest waits for the next group, as every request of a loss.
@@ -145,6 +160,7 @@ void Dispatcher::Cancel(uint64_t call) {
       after.logs.push_back([id = entry->id] {
         LogDebug("request cancelled by its client", {{"request", id}});
       });
+      NoteEnd(*entry, FinishReason::kCancelled, absl::OkStatus(), after);
       Forget(*entry, absl::CancelledError("the client is gone"), after);
     }
   }
@@ -237,8 +253,11 @@ void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Aft
   } else {
     entry.sent.push_back(update.token());
   }
+  if (!update.of_prompt()) {
+    NoteToken(entry, update);
+    if (entry.sent.size() == 1) event.cached_tokens = entry.cached_tokens;
+  }
   entry.started = true;
-  registry_.OnToken(*entry.incarnation, options_.now());
   if (event.finish == FinishReason::kError) {
     EndWithError(entry, ErrorOf(update), after);
     return;
@@ -324,30 +343,6 @@ void Dispatcher::Tick() {
   for (const CoordinatorEvent& event : events) options_.observer(event);
 }
 
-void Dispatcher::ExpireRequests(TimePoint now, Afterwards& after) {
-  for (const uint64_t request : journal_.PastDeadline(now)) {
-    JournalEntry* entry = journal_.Find(request);
-    if (entry == nullptr) continue;  // ended with another's group
-    CancelOnGroup(*entry, after);
-    const std::string_view where = entry->started ? "while it ran" : "while it waited";
-    const std::string cause =
-        entry->clients_deadline
-            ? absl::StrFormat("the call's deadline passed %s", where)
-            : absl::StrFormat("the request took longer than %d s, the coordinator's limit",
-                              options_.request_timeout.count() / 1000);
-    EndWithError(*entry, absl::DeadlineExceededError(cause), after);
-  }
-  for (const uint64_t request : journal_.Unassigned()) {
-    JournalEntry& entry = *journal_.Find(request);
-    if (now - entry.lost_at < options_.replay_timeout) continue;
-    EndWithError(entry,
-                 absl::UnavailableError(absl::StrFormat(
-                     "its group was lost (%s) and no other became ready within %d s",
-                     entry.last_cause, options_.replay_timeout.count() / 1000)),
-                 after);
-  }
-}
-
 void Dispatcher::StopAccepting() {
   MutexLock lock(mutex_);
   accepting_ = false;
@@ -388,28 +383,17 @@ void Dispatcher::Send(uint64_t incarnation, v1::CoordinatorMessage message, Afte
 void Dispatcher::Assign(uint64_t incarnation, JournalEntry& entry, Afterwards& after) {
   entry.incarnation = incarnation;
   entry.started = false;
-  registry_.AddAssigned(incarnation, 1);
+  entry.group = registry_.name(incarnation);
+  registry_.AddAssigned(incarnation, 1, options_.now());
   v1::CoordinatorMessage message;
   *message.mutable_submit() = ToSubmit(entry, options_.now());
   Send(incarnation, std::move(message), after);
 }
 
-void Dispatcher::PlaceWaiting(Afterwards& after) {
-  for (const uint64_t request : journal_.Unassigned()) {
-    JournalEntry* entry = journal_.Find(request);
-    if (entry == nullptr) continue;  // ended with another's group
-    const auto group = ChooseGroup(registry_.Snapshots(options_.now()));
-    if (!group.has_value()) return;
-    after.logs.push_back([id = entry->id, delivered = entry->sent.size()] {
-      LogInfo("request goes on after a loss", {{"request", id}, {"delivered", delivered}});
-    });
-    Assign(*group, *entry, after);
-  }
-}
-
 void Dispatcher::Unassign(JournalEntry& entry) {
   const uint64_t incarnation = *entry.incarnation;
-  registry_.AddAssigned(incarnation, -1);
+  ChargeDevice(entry);
+  registry_.AddAssigned(incarnation, -1, options_.now());
   if (entry.started) registry_.OnEnd(incarnation, static_cast<int64_t>(entry.sent.size()));
   entry.incarnation.reset();
 }
@@ -437,6 +421,7 @@ void Dispatcher::Forget(JournalEntry& entry, const absl::Status& status, Afterwa
 
 void Dispatcher::End(JournalEntry& entry, StreamEvent last, Afterwards& after) {
   if (entry.incarnation.has_value()) Unassign(entry);
+  NoteEnd(entry, last.finish, last.error, after);
   const absl::Status status = last.error;
   entry.stream->PutLast(std::move(last));
   after.streams.push_back(entry.stream);
@@ -456,38 +441,6 @@ void Dispatcher::EndWithError(JournalEntry& entry, const absl::Status& error, Af
                   .finish = FinishReason::kError,
                   .error = error},
       after);
-}
-
-void Dispatcher::Lose(uint64_t incarnation, const absl::Status& cause, Afterwards& after) {
-  const std::string name = registry_.name(incarnation);
-  const std::shared_ptr<LinkMailbox> link = registry_.link(incarnation);
-  registry_.Detach(incarnation);
-  link->PutLast({.message = {}, .close = true, .status = cause});
-  after.links.push_back(link);
-  const std::vector<uint64_t> requests = journal_.AssignedTo(incarnation);
-  after.logs.push_back([name, incarnation, cause, size = requests.size()] {
-    Log(cause.ok() ? LogLevel::kInfo : LogLevel::kWarning, cause.ok() ? "group left" : "group lost",
-        {{"group", name},
-         {"incarnation", incarnation},
-         {"requests", size},
-         {"cause", std::string(cause.message())}});
-  });
-  events_.push_back({.kind = CoordinatorEvent::Kind::kGroupLost, .group = name, .cause = cause});
-  for (const uint64_t request : requests) Orphan(*journal_.Find(request), cause, after);
-}
-
-void Dispatcher::Orphan(JournalEntry& entry, const absl::Status& cause, Afterwards& after) {
-  entry.incarnation.reset();
-  entry.lost_at = options_.now();
-  entry.last_cause = cause.ok() ? "the group was told to leave" : std::string(cause.message());
-  if (!cause.ok()) ++entry.losses;
-  if (entry.losses >= options_.max_losses) {
-    EndWithError(
-        entry,
-        absl::InternalError(absl::StrFormat(
-            "%d groups were lost while this request ran; it is not tried again", entry.losses)),
-        after);
-  }
 }
 
 }  // namespace trireme

@@ -28,6 +28,7 @@
 #include "launcher/coordinator/journal.h"
 #include "launcher/coordinator/trace_box.h"
 #include "launcher/request/admission.h"
+#include "launcher/telemetry/request_metrics.h"
 #include "runtime/base/mutex.h"
 
 namespace trireme {
@@ -51,6 +52,7 @@ struct DispatcherOptions {
   std::chrono::milliseconds max_queue{60'000};       // longest wait for its turn that is accepted
   int max_losses = 2;
   std::function<TimePoint()> now = [] { return Deadline::Clock::now(); };
+  MetricOptions metrics;  // model_name is set by the dispatcher
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
   // What else must hold for a call to be accepted. Called without a lock.
   std::function<absl::Status()> may_accept = [] { return absl::OkStatus(); };
@@ -60,7 +62,7 @@ struct DispatcherOptions {
 
 class Dispatcher {
  public:
-  explicit Dispatcher(DispatcherOptions options) : options_(std::move(options)) {}
+  explicit Dispatcher(DispatcherOptions options);
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
@@ -69,6 +71,9 @@ class Dispatcher {
   std::string identity() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<GroupSnapshot> Groups() const ABSL_LOCKS_EXCLUDED(mutex_);
   size_t requests() const ABSL_LOCKS_EXCLUDED(mutex_);
+  const RequestMetrics& metrics() const { return metrics_; }
+  // A request did not get as far as Accept.
+  void OnRefused(const absl::Status& status) { metrics_.OnRefused(status); }
 
   // The call's number. Its events go to `stream`, the last one of each choice with a finish.
   // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full, or it could not
@@ -141,7 +146,18 @@ class Dispatcher {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ExpireRequests(TimePoint now, Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // What is known of a request once it has its first token, and once it has ended.
+  RequestRecord RecordOf(const JournalEntry& entry, TimePoint now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteToken(JournalEntry& entry, const v1::TokenUpdate& update)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What it has used of the group that it is about to leave.
+  void ChargeDevice(JournalEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteEnd(JournalEntry& entry, FinishReason finish, const absl::Status& error,
+               Afterwards& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const DispatcherOptions options_;
+  RequestMetrics metrics_;
   TraceBox traces_;
   mutable Mutex mutex_;
   GroupRegistry registry_ ABSL_GUARDED_BY(mutex_){options_.liveness, options_.tokenizer_hash};

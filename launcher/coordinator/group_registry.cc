@@ -76,6 +76,7 @@ absl::StatusOr<uint64_t> GroupRegistry::Attach(const v1::Hello& hello,
   group.link = std::move(link);
   group.last_heartbeat = now;
   group.last_progress = now;
+  group.device_seconds_at = now;
   return incarnation;
 }
 
@@ -169,7 +170,27 @@ GroupRegistry::Group& GroupRegistry::Attached(uint64_t incarnation) {
   return it->second;
 }
 
-void GroupRegistry::AddAssigned(uint64_t incarnation, int64_t change) {
+double GroupRegistry::ShareOf(const Group& group) {
+  const int64_t running = std::clamp<int64_t>(group.assigned, 1, group.hello.max_sequences());
+  return static_cast<double>(group.hello.hosts_size()) / static_cast<double>(running);
+}
+
+double GroupRegistry::DeviceShare(uint64_t incarnation) const {
+  const auto it = groups_.find(incarnation);
+  TRI_CHECK(it != groups_.end()) << "incarnation " << incarnation;
+  return ShareOf(it->second);
+}
+
+double GroupRegistry::DeviceSeconds(uint64_t incarnation, TimePoint now) {
+  Group& group = Attached(incarnation);
+  const std::chrono::duration<double> since = now - group.device_seconds_at;
+  group.device_seconds += since.count() * ShareOf(group);
+  group.device_seconds_at = now;
+  return group.device_seconds;
+}
+
+void GroupRegistry::AddAssigned(uint64_t incarnation, int64_t change, TimePoint now) {
+  DeviceSeconds(incarnation, now);
   Attached(incarnation).assigned += change;
 }
 

@@ -88,7 +88,12 @@ class GroupRegistry {
   // The following take an attached incarnation.
   const std::shared_ptr<LinkMailbox>& link(uint64_t incarnation) const;
   const std::string& name(uint64_t incarnation) const;
-  void AddAssigned(uint64_t incarnation, int64_t change);
+  void AddAssigned(uint64_t incarnation, int64_t change, TimePoint now);
+  // Seconds of its ranks that a request which has run there all along has used, as far as those
+  // that run share them evenly: differences of it are what a request has used in between.
+  double DeviceSeconds(uint64_t incarnation, TimePoint now);
+  // ... and what one uses now in a second.
+  double DeviceShare(uint64_t incarnation) const;
   // For the estimate of its queue: a request of at most so many tokens is given to it; it made a
   // token; a request that had begun ended after so many.
   void OnAccept(uint64_t incarnation, int64_t max_tokens);
@@ -104,9 +109,12 @@ class GroupRegistry {
     v1::Heartbeat latest;
     int64_t assigned = 0;
     QueueEstimate queue;
+    double device_seconds = 0;  // up to:
+    TimePoint device_seconds_at;
   };
 
   Group& Attached(uint64_t incarnation);
+  static double ShareOf(const Group& group);
   bool Ready(const Group& group, TimePoint now) const;
 
   const LivenessOptions options_;

@@ -24,6 +24,7 @@ uint64_t Journal::Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMai
                         .request = ChoiceOf(accepted, choice),
                         .stream = stream,
                         .so_far = so_far,
+                        .accepted = now,
                         .deadline = now + (clients_deadline ? *accepted.timeout : limit),
                         .clients_deadline = clients_deadline,
                         .lost_at = now,

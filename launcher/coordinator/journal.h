@@ -30,6 +30,7 @@ struct StreamEvent {
   uint32_t index = 0;      // in the completion; in the prompt where of_prompt
   bool of_prompt = false;  // a prompt token with its log-probability
   std::optional<SampledToken> token;
+  int64_t cached_tokens = 0;  // of the prompt; with the first token of a choice
   FinishReason finish = FinishReason::kNone;
   absl::Status error;  // when finish is kError or kCancelled
 };
@@ -57,6 +58,14 @@ struct JournalEntry {
   uint32_t prompt_scores = 0;           // log-probabilities of prompt tokens delivered so far
   std::optional<uint64_t> incarnation;  // who works on it; nothing: waits for a group
   bool started = false;                 // that group has sent a token
+  TimePoint accepted;
+  std::optional<TimePoint> first_token;  // of the completion, whoever made it
+  TimePoint last_token;
+  Beginning beginning;        // in the group that works on it now
+  int64_t cached_tokens = 0;  // of the prompt, when it was first read
+  double device_seconds = 0;  // used in groups before this one
+  double device_mark = 0;     // the group's, when it began there
+  std::string group;          // the last that was given it
   TimePoint deadline;
   bool clients_deadline = false;  // the deadline is the client's, not the coordinator's
   // Of the losses it lived through.

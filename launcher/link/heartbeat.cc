@@ -26,6 +26,9 @@ v1::Heartbeat ToHeartbeat(const EngineStatus& status) {
   counters.set_accepted_tokens(status.counters.accepted_tokens);
   counters.set_prompt_tokens(status.counters.prompt_tokens);
   counters.set_generated_tokens(status.counters.generated_tokens);
+  counters.set_step_us(status.step_times.step_us);
+  counters.set_stage_compute_us(status.step_times.compute_us);
+  counters.set_stage_wait_us(status.step_times.wait_us);
   const auto hottest = HottestExperts(status.expert_loads, status.experts, kHottestExperts);
   heartbeat.mutable_hottest_experts()->Add(hottest.begin(), hottest.end());
   return heartbeat;

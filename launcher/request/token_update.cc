@@ -29,6 +29,11 @@ v1::TokenUpdate ToUpdate(uint64_t request, const TokenEvent& event) {
     update.mutable_top_logprobs()->Add(event.token.top_logprobs.begin(),
                                        event.token.top_logprobs.end());
   }
+  if (event.beginning.has_value()) {
+    update.mutable_beginning()->set_queued_ms(event.beginning->queued_ms);
+    update.mutable_beginning()->set_prefill_ms(event.beginning->prefill_ms);
+    update.mutable_beginning()->set_cached_tokens(event.beginning->cached_tokens);
+  }
   for (const auto& [finish, end] : kEnds) {
     if (finish == event.finish) update.set_end(end);
   }

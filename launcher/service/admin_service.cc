@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "launcher/report/metrics_page.h"
 #include "launcher/service/grpc_status.h"
 
 namespace trireme {
@@ -32,6 +33,12 @@ grpc::Status AdminService::Trace(grpc::ServerContext* context, const v1::TraceRe
   if (!trace.ok()) return ToGrpc(trace.status());
   response->set_group(std::move(group));
   response->set_json(*std::move(trace));
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Metrics(grpc::ServerContext*, const v1::MetricsRequest*,
+                                   v1::MetricsResponse* response) {
+  response->set_text(MetricsPage(dispatcher_));
   return grpc::Status::OK;
 }
 

@@ -16,6 +16,8 @@ class AdminService final : public v1::Admin::Service {
 
   grpc::Status Trace(grpc::ServerContext* context, const v1::TraceRequest* request,
                      v1::TraceResponse* response) override;
+  grpc::Status Metrics(grpc::ServerContext* context, const v1::MetricsRequest* request,
+                       v1::MetricsResponse* response) override;
 
  private:
   Dispatcher& dispatcher_;

@@ -34,6 +34,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse
   StreamReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
     self_ = shared_from_this();
     if (!accepted.ok()) {
+      dispatcher_.OnRefused(accepted.status());
       FinishWith(accepted.status());
       return this;
     }
@@ -158,6 +159,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
   UnaryReactor* Start(const Tokenizer& tokenizer, absl::StatusOr<AcceptedRequest> accepted) {
     self_ = shared_from_this();
     if (!accepted.ok()) {
+      dispatcher_.OnRefused(accepted.status());
       Finish(ToGrpc(accepted.status()));
       return this;
     }

@@ -92,6 +92,7 @@ void ResponseBuilder::AppendToken(const StreamEvent& event, v1::GenerateResponse
   if (!std::exchange(choice.begun, true)) message.mutable_text()->append(echo_);
   if (message.tokens_size() == 0) message.set_index(event.index);
   ++completion_tokens_;
+  if (event.choice == 0) cached_tokens_ = std::max(cached_tokens_, event.cached_tokens);
   message.add_tokens(event.token->token);
   if (logprobs_) SetLogprobs(*event.token, *message.add_logprobs());
   message.mutable_text()->append(choice.text.Push(event.token->token));
@@ -100,6 +101,7 @@ void ResponseBuilder::AppendToken(const StreamEvent& event, v1::GenerateResponse
 void ResponseBuilder::AppendUsage(v1::GenerateResponse& message) const {
   message.mutable_usage()->set_prompt_tokens(static_cast<int32_t>(prompt_tokens_));
   message.mutable_usage()->set_completion_tokens(completion_tokens_);
+  message.mutable_usage()->set_cached_tokens(static_cast<int32_t>(cached_tokens_));
 }
 
 }  // namespace trireme

@@ -47,6 +47,7 @@ class ResponseBuilder {
   std::optional<StreamEvent> held_;  // of another choice than the last chunk
   size_t ended_ = 0;                 // choices
   int32_t completion_tokens_ = 0;
+  int64_t cached_tokens_ = 0;  // of the prompt
   std::optional<absl::Status> end_;
 };
 

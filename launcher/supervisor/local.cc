@@ -68,6 +68,9 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
     if (config.audit().required()) spec.argv.emplace_back("--audit-required");
   }
   AddFlag("--max-requests", config.limits().max_requests(), spec.argv);
+  if (!config.telemetry().metrics_prefix().empty()) {
+    spec.argv.insert(spec.argv.end(), {"--metrics-prefix", config.telemetry().metrics_prefix()});
+  }
   AddFlag("--max-queue-ms", config.limits().max_queue_ms(), spec.argv);
   AddFlag("--request-timeout-ms", config.limits().request_timeout_ms(), spec.argv);
   spec.argv.insert(spec.argv.end(),

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <deque>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -141,7 +142,8 @@ class Engine::Loop {
   // As many plans as the executor takes, so that none of its stages waits for another's result.
   absl::Status SubmitPlans() {
     while (in_flight_ < executor_->depth()) {
-      StepRecord record{.planning_ns = MonotonicNs()};
+      const int64_t planning_ns = MonotonicNs();
+      StepRecord record{.planning_ns = planning_ns};
       std::optional<StepPlan> plan = scheduler_.Next();
       if (!plan) break;
       record.planned_ns = MonotonicNs();
@@ -155,8 +157,20 @@ class Engine::Loop {
       Keep(*plan, std::move(record));
       TRI_RETURN_IF_ERROR(submitted);
       ++in_flight_;
+      planned_ns_.push_back(planning_ns);
     }
     return absl::OkStatus();
+  }
+
+  void AddTimes(const StepResult& result, int64_t result_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const int64_t begin_ns = std::max(planned_ns_.front(), last_result_ns_);
+    planned_ns_.pop_front();
+    last_result_ns_ = result_ns;
+    status_.step_times.step_us += (result_ns - begin_ns) / 1000;
+    for (const StageTime& stage : result.stage_times) {
+      status_.step_times.compute_us += stage.compute_us;
+      status_.step_times.wait_us += stage.wait_us;
+    }
   }
 
   absl::Status TakeResult() {
@@ -165,9 +179,10 @@ class Engine::Loop {
     times.result_ns = MonotonicNs();
     --in_flight_;
     if (!result.expert_loads.empty()) KeepLoads(std::move(result.expert_loads));
-    Deliver(scheduler_.Complete(result));
+    Deliver(scheduler_.Complete(result, clock_->NowMs()));
     times.completed_ns = MonotonicNs();
     MutexLock lock(mutex_);
+    AddTimes(result, times.result_ns);
     log_.Completed(result, times);
     return absl::OkStatus();
   }
@@ -177,6 +192,7 @@ class Engine::Loop {
   std::vector<TokenEvent> Lose(const absl::Status& error) ABSL_LOCKS_EXCLUDED(mutex_) {
     LogError("step failed; the group is lost", {{"error", error.ToString()}});
     in_flight_ = 0;
+    planned_ns_.clear();
     MutexLock lock(mutex_);
     status_.health = error;
     // Arrived between the step and its failure.
@@ -269,10 +285,12 @@ class Engine::Loop {
   const std::unique_ptr<Executor> executor_;  // engine thread only
   const SteadyClock steady_clock_;
   const Clock* const clock_;
-  Scheduler scheduler_;            // engine thread only
-  int in_flight_ = 0;              // engine thread only: plans submitted and not yet awaited
-  uint64_t steps_since_idle_ = 0;  // engine thread only
-  MaskMaker masks_;                // engine thread only
+  Scheduler scheduler_;             // engine thread only
+  int in_flight_ = 0;               // engine thread only: plans submitted and not yet awaited
+  uint64_t steps_since_idle_ = 0;   // engine thread only
+  std::deque<int64_t> planned_ns_;  // engine thread only: of plans in flight
+  int64_t last_result_ns_ = 0;      // engine thread only
+  MaskMaker masks_;                 // engine thread only
   mutable Mutex mutex_;
   CondVar changed_;  // an arrival, a cancellation, or stopping_
   std::vector<Arrival> arrivals_ ABSL_GUARDED_BY(mutex_);

@@ -57,6 +57,13 @@ inline constexpr uint64_t kStepsBetweenLoads = 16;
 // The longest sequence that an empty cache can hold.
 int64_t KvPositions(const EngineOptions& options);
 
+// Since the start.
+struct StepTimes {
+  int64_t step_us = 0;     // from plan to result; of steps that overlap, once
+  int64_t compute_us = 0;  // StepResult::stage_times, summed over stages
+  int64_t wait_us = 0;
+};
+
 struct EngineStatus {
   int64_t running = 0;
   int64_t waiting = 0;
@@ -65,6 +72,7 @@ struct EngineStatus {
   int64_t pages = 0;
   uint64_t steps = 0;
   SchedulerCounters counters;
+  StepTimes step_times;
   // Of the model, and StepResult::expert_loads as last reported; empty before the first report.
   int64_t experts = 0;
   std::vector<int64_t> expert_loads;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,13 @@ struct Request {
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kError };
 
+// How a request began, with its first token.
+struct Beginning {
+  int64_t queued_ms = 0;      // from its arrival to its first step, on the engine's clock
+  int64_t prefill_ms = 0;     // from there to its first token
+  int64_t cached_tokens = 0;  // of its prompt, found in the prefix cache
+};
+
 // One token of a request, or (finish != kNone) its end; the last token and the end come in one
 // event.
 struct TokenEvent {
@@ -53,6 +61,7 @@ struct TokenEvent {
   bool has_token = false;  // false for an end that carries no token (cancelled, failed)
   bool is_prompt = false;  // a prompt token's log-probability; index then counts prompt tokens
   SampledToken token;
+  std::optional<Beginning> beginning;  // of the first token that is drawn
   FinishReason finish = FinishReason::kNone;
   absl::Status error;  // why, when finish is kError
 };

@@ -33,6 +33,7 @@ void Scheduler::Add(Request request, int64_t now_ms,
   const uint64_t id = request.id;
   auto sequence =
       std::make_unique<Sequence>(std::move(request), limits_.tokenizer, std::move(grammar));
+  now_ms_ = sequence->arrived_ms = now_ms;
   const Request& kept = sequence->request();
   if (limits_.isolate_tenants) sequence->pages.salt = kept.tenant;
   if (kept.deadline_ms > 0) deadlines_.emplace(kept.deadline_ms, id);
@@ -51,6 +52,7 @@ std::optional<TokenEvent> Scheduler::Cancel(uint64_t id) {
 }
 
 std::vector<TokenEvent> Scheduler::Expire(int64_t now_ms) {
+  now_ms_ = now_ms;
   std::vector<TokenEvent> events;
   while (!deadlines_.empty() && deadlines_.begin()->first <= now_ms) {
     events.push_back(End(*sequences_.at(deadlines_.begin()->second), FinishReason::kError,
@@ -129,6 +131,7 @@ void Scheduler::Run(Sequence& sequence) {
   if (sequence.turn == 0) {
     queue_.Pop();
     sequence.turn = ++turns_;
+    sequence.begun_ms = now_ms_;
     counters_.prompt_tokens += sequence.prompt_size();
   } else {
     preempted_.erase(sequence.turn);
@@ -201,7 +204,7 @@ void Scheduler::Plan(Sequence& sequence, PlanBuilder& builder) {
   sequence.stalled = room == 0;
   if (sequence.stalled) return;
   sequence.computed += copy.tokens;
-  counters_.prefix_hit_tokens += copy.tokens;
+  CountHits(sequence, copy.tokens);
   // Even where those that decode would fill the plan, a text is read on, if slowly.
   const int64_t most = std::min(std::max<int64_t>(rows_left_ - decoders_ahead_, 1), room);
   const int64_t rows = std::min(sequence.pending(), most);
@@ -225,8 +228,14 @@ void Scheduler::TakeShared(Sequence& sequence) {
   if (!AtPageStart(sequence)) return;
   const int64_t reached =
       kv_.Share(sequence.pages, sequence.tokens(), sequence.computed, sequence.shareable());
-  counters_.prefix_hit_tokens += reached - sequence.computed;
+  CountHits(sequence, reached - sequence.computed);
   sequence.computed = reached;
+}
+
+void Scheduler::CountHits(Sequence& sequence, int64_t tokens) {
+  counters_.prefix_hit_tokens += tokens;
+  // What is found again after a preemption it has computed itself.
+  if (sequence.life == 0) sequence.cached += tokens;
 }
 
 bool Scheduler::WaitsForAnother(const Sequence& sequence) const {
@@ -292,7 +301,8 @@ Sequence* Scheduler::Find(const Expected& expected) {
   return same ? *found : nullptr;
 }
 
-std::vector<TokenEvent> Scheduler::Complete(const StepResult& result) {
+std::vector<TokenEvent> Scheduler::Complete(const StepResult& result, int64_t now_ms) {
+  now_ms_ = std::max(now_ms_, now_ms);
   TRI_CHECK(!in_flight_.empty() && result.step == in_flight_.front().step)
       << "result of step " << result.step;
   const std::vector<Expected> expected = std::move(in_flight_.front().expected);
@@ -335,6 +345,11 @@ TokenEvent Scheduler::TakeDraw(Sequence& sequence, int32_t draft, SampledToken t
   event.has_token = true;
   const auto next = static_cast<size_t>(draft);
   if (next < sequence.drafts.size() && sequence.drafts[next] == token.token) ++sequence.confirmed;
+  if (sequence.generated() == 0) {
+    event.beginning = {.queued_ms = sequence.begun_ms - sequence.arrived_ms,
+                       .prefill_ms = now_ms_ - sequence.begun_ms,
+                       .cached_tokens = sequence.cached};
+  }
   event.finish = sequence.TakeToken(token.token);
   event.token = std::move(token);
   ++counters_.generated_tokens;

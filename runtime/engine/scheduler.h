@@ -85,7 +85,8 @@ class Scheduler {
            std::shared_ptr<const CompiledGrammar> grammar = nullptr);
   // The end of the request, unless it is unknown. What plans in flight give for it is dropped.
   std::optional<TokenEvent> Cancel(uint64_t id);
-  // Ends, with DEADLINE_EXCEEDED, those whose deadline has come.
+  // Ends, with DEADLINE_EXCEEDED, those whose deadline has come. The time also counts as that of
+  // what follows, until it is told again.
   std::vector<TokenEvent> Expire(int64_t now_ms);
   // Ends everything with `error`; results of plans in flight will not come.
   std::vector<TokenEvent> Fail(const absl::Status& error);
@@ -96,8 +97,8 @@ class Scheduler {
   // Those that are to make the late masks of the plan that Next gave last, in their order. Theirs
   // until anything else is called here.
   std::span<GrammarState* const> grammars() const { return grammars_; }
-  // Applies the result of the oldest plan in flight.
-  std::vector<TokenEvent> Complete(const StepResult& result);
+  // Applies the result of the oldest plan in flight. `now_ms`: as in Expire; 0: as last told.
+  std::vector<TokenEvent> Complete(const StepResult& result, int64_t now_ms = 0);
 
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(sequences_.size()) - running(); }
@@ -120,6 +121,7 @@ class Scheduler {
   void Plan(Sequence& sequence, PlanBuilder& builder);
   // Moves a sequence that reads on over the pages that are there already.
   void TakeShared(Sequence& sequence);
+  void CountHits(Sequence& sequence, int64_t tokens);
   bool AtPageStart(const Sequence& sequence) const;
   bool WaitsForAnother(const Sequence& sequence) const;
   bool ReadsInPlan(const Sequence& sequence) const;
@@ -146,6 +148,7 @@ class Scheduler {
   std::map<uint64_t, Sequence*> preempted_;                            // by turn
   std::set<std::pair<int64_t, uint64_t>> deadlines_;                   // with ids of requests
   std::deque<PlanInFlight> in_flight_;
+  int64_t now_ms_ = 0;  // as last told
   uint64_t turns_ = 0;
   uint64_t step_ = 0;
   SchedulerCounters counters_;

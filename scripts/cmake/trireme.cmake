@@ -36,6 +36,12 @@ find_package(nlohmann_json CONFIG REQUIRED)
 find_package(yaml-cpp CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 find_package(OpenSSL REQUIRED)
+# Only its core: its own configuration file wants what its HTTP parts need.
+find_path(PROMETHEUS_INCLUDE prometheus/registry.h REQUIRED)
+find_library(PROMETHEUS_CORE prometheus-cpp-core REQUIRED)
+add_library(prometheus-cpp::core UNKNOWN IMPORTED)
+set_target_properties(prometheus-cpp::core PROPERTIES
+  IMPORTED_LOCATION ${PROMETHEUS_CORE} INTERFACE_INCLUDE_DIRECTORIES ${PROMETHEUS_INCLUDE})
 find_package(Python3 REQUIRED COMPONENTS Interpreter)  # lint and black-box tests
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

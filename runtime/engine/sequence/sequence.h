@@ -67,6 +67,9 @@ class Sequence {
   uint64_t turn = 0;     // order of first admission: lower ones are served first; 0: waits for it
   uint32_t life = 0;     // rises with each preemption: results for earlier ones are void
   bool stalled = false;  // found no page when last tried
+  int64_t cached = 0;    // tokens of its prompt that were found in pages
+  int64_t arrived_ms = 0;
+  int64_t begun_ms = 0;  // when it was first admitted
 
  private:
   Request request_;

@@ -183,5 +183,33 @@ TEST(Pressure, BothKindsOfPagesMayRunOut) {
   EXPECT_EQ(service.scheduler().free_chunk_pages(), limits.chunk_pages);
 }
 
+// A request's first token says how it began, on the clock that the scheduler is told.
+TEST(BeginningTest, SaysHowLongItWaitedAndReadAndWhatItFound) {
+  PagedModel model(kLimits, kVocabulary, /*memory=*/0);
+  Scheduler scheduler(kLimits);
+  Request request{.id = 1, .max_tokens = 2};
+  for (int32_t token = 0; token < 20; ++token) request.prompt.push_back(token);
+  std::vector<Beginning> beginnings;
+  int64_t now_ms = 1'000;
+  for (const uint64_t id : {1, 2}) {
+    request.id = id;
+    scheduler.Add(request, now_ms);
+    EXPECT_TRUE(scheduler.Expire(now_ms += 30).empty());
+    while (const auto plan = scheduler.Next()) {
+      StepResult result;
+      ASSERT_EQ(model.Run(*plan, result), "");
+      for (const TokenEvent& event : scheduler.Complete(result, now_ms += 7)) {
+        if (event.beginning.has_value()) beginnings.push_back(*event.beginning);
+      }
+    }
+  }
+  ASSERT_EQ(beginnings.size(), 2u);
+  EXPECT_EQ(beginnings[0].queued_ms, 30);
+  EXPECT_EQ(beginnings[0].prefill_ms, 7);
+  EXPECT_EQ(beginnings[0].cached_tokens, 0);
+  EXPECT_EQ(beginnings[1].queued_ms, 30);
+  EXPECT_EQ(beginnings[1].cached_tokens, 19) << "all but the row that gives the first token";
+}
+
 }  // namespace
 }  // namespace trireme
