@@ -10,12 +10,15 @@
 #include "runtime/ops/cpu/lanes-inl.h"
 
 // Highway 1.0.3 knows that AVX3_DL has VNNI, but not its intrinsics. In place of
-// HWY_BEFORE_NAMESPACE.
+// HWY_BEFORE_NAMESPACE and, on lambdas, HWY_ATTR.
 #undef TRI_BEFORE_INT8
+#undef TRI_INT8_ATTR
 #if HWY_TARGET == HWY_AVX3_DL
 #define TRI_BEFORE_INT8() HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni") static_assert(true, "")
+#define TRI_INT8_ATTR __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
 #else
 #define TRI_BEFORE_INT8 HWY_BEFORE_NAMESPACE
+#define TRI_INT8_ATTR HWY_ATTR
 #endif
 
 TRI_BEFORE_INT8();
@@ -62,7 +65,7 @@ HWY_INLINE VI Dot4(VB weights, VI quad, VI sum) {
 #elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
   const hn::Repartition<int16_t, DF> d16;
   const auto ones = hn::Set(d16, 1);
-  const auto pairs = [&](VB bytes) HWY_ATTR {
+  const auto pairs = [&](VB bytes) TRI_INT8_ATTR {
 #if HWY_TARGET == HWY_AVX3
     const hn::Vec<decltype(d16)> products{_mm512_maddubs_epi16(bytes.raw, quad.raw)};
     return VI{_mm512_madd_epi16(products.raw, ones.raw)};
@@ -114,7 +117,7 @@ HWY_INLINE RowBytes16 LoadRows(const StridedRows& rows, int64_t offset) {
     const uint8_t* const from[4] = {rows.At(i) + offset, rows.At(4 + i) + offset,
                                     rows.At(8 + i) + offset, rows.At(12 + i) + offset};
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-    const auto load = [](const uint8_t* at) HWY_ATTR {
+    const auto load = [](const uint8_t* at) TRI_INT8_ATTR {
       return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
     };
     __m512i blocks = _mm512_castsi128_si512(load(from[0]));
@@ -140,7 +143,7 @@ HWY_INLINE RowBytes16 LoadRows(const StridedRows& rows, int64_t offset) {
 HWY_INLINE void Transpose(const RowBytes16& rows, ByteLanes* quads) {
   const hn::Repartition<uint32_t, DF> d32;
   const hn::Repartition<uint64_t, DF> d64;
-  const auto words = [=](VB bytes) HWY_ATTR { return hn::BitCast(d32, bytes); };
+  const auto words = [=](VB bytes) TRI_INT8_ATTR { return hn::BitCast(d32, bytes); };
   for (int part = 0; part < kParts; ++part) {
     const auto a = words(rows.lanes[0].part[part]);
     const auto b = words(rows.lanes[1].part[part]);

@@ -50,8 +50,8 @@ HWY_INLINE Lanes GatherHalves(const StridedRows& rows, int64_t offset) {
   Lanes out;
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   // Put together in registers: a load that spans small stores would wait until they have retired.
-  const auto eight = [=](int64_t first) HWY_ATTR {
-    const auto at = [=](int64_t i) HWY_ATTR {
+  const auto eight = [=](int64_t first) TRI_INT8_ATTR {
+    const auto at = [=](int64_t i) TRI_INT8_ATTR {
       int16_t half;
       std::memcpy(&half, rows.At(first + i) + offset, sizeof half);
       return half;
@@ -79,8 +79,8 @@ HWY_INLINE Lanes GatherHalves(const StridedRows& rows, int64_t offset) {
 // The two halves that each row begins with.
 HWY_INLINE void GatherPairs(const StridedRows& rows, Lanes& first, Lanes& second) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  const auto four = [=](int64_t row) HWY_ATTR {
-    const auto at = [=](int64_t i) HWY_ATTR {
+  const auto four = [=](int64_t row) TRI_INT8_ATTR {
+    const auto at = [=](int64_t i) TRI_INT8_ATTR {
       int32_t pair;
       std::memcpy(&pair, rows.At(row + i), sizeof pair);
       return pair;
