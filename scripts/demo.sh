@@ -29,6 +29,7 @@ question="Which city is the capital of France? Answer in one sentence."
 trireme=build/release/trireme
 config=configs/local.yaml
 server=127.0.0.1:50051
+http=127.0.0.1:8000
 model=.cache/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 shards=.cache/shards/smollm2-tp2
 log=.cache/demo/serve.log
@@ -63,9 +64,11 @@ else
   "$trireme" shard --model "$model" --tp 2 --out "$shards"
 fi
 
-if (exec 3<>"/dev/tcp/${server%:*}/${server#*:}") 2>/dev/null; then
-  fail "something already listens on $server (a server left by --keep?); stop it first"
-fi
+for address in "$server" "$http"; do
+  if (exec 3<>"/dev/tcp/${address%:*}/${address#*:}") 2>/dev/null; then
+    fail "something already listens on $address (a server left by --keep?); stop it first"
+  fi
+done
 
 say "starting: $trireme serve $config (log: $log)"
 setsid nohup "$trireme" serve "$config" >"$log" 2>&1 </dev/null &
@@ -91,8 +94,9 @@ say "asking over gRPC: $question"
 
 if [ "$keep" = yes ]; then
   trap - EXIT
-  say "the server stays up on $server, process $pid. Talk to it, or stop it:"
+  say "the server stays up, gRPC on $server and HTTP on $http, process $pid. Talk to it, or stop it:"
   echo "  $trireme chat --server $server"
+  echo "  curl http://$http/v1/chat/completions -H 'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me about triremes.\"}], \"max_tokens\": 64}'"
   echo "  $trireme chat --server $server --prompt \"Tell me about triremes.\" --stats"
   echo "  kill $pid"
 else

@@ -17,7 +17,7 @@ U
 build_packages=(
   g++ cmake ninja-build ccache pkg-config ca-certificates procps
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
-  libhwy-dev libpcre2-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libssl-dev prometheus-cpp-dev
+  libhwy-dev libpcre2-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libssl-dev libboost-dev prometheus-cpp-dev
   openmpi-bin libopenmpi-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv)
 test_packages=(slurm-wlm munge iproute2 util-linux)

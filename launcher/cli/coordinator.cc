@@ -1,4 +1,4 @@
-// trireme coordinator: the gRPC server that clients and group leaders dial.
+// trireme coordinator: the server that clients (gRPC, HTTP) and group leaders (gRPC) dial.
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -9,15 +9,20 @@
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/gateway/routes.h"
+#include "launcher/report/metrics_page.h"
 #include "launcher/service/server.h"
 #include "launcher/tls/tls_flags.h"
 #include "runtime/base/log.h"
+#include "runtime/base/status_macros.h"
 
 namespace trireme {
 namespace {
 
 struct CoordinatorFlags {
   ServerOptions server;
+  GatewayOptions gateway;
+  bool list_routes = false;
   int64_t max_requests = 1024;
   int64_t request_timeout_ms = 600'000;
   int64_t replay_timeout_ms = 30'000;
@@ -39,7 +44,7 @@ void AddAuditFlags(CLI::App& app, CoordinatorFlags& flags) {
 }
 
 void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
-  app.add_option("--model", flags.server.model, "where the tokenizer is")->required();
+  app.add_option("--model", flags.server.model, "where the tokenizer is");
   app.add_option("--model-name", flags.server.model_name,
                  "what clients call it (default: the path's last part)");
   app.add_option("--listen", flags.server.listen, "host:port; port 0 takes a free one")
@@ -48,6 +53,21 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
                "listen beyond this machine, unauthenticated");
   AddTlsFlags(app, flags.server.tls);
   AddAuditFlags(app, flags);
+  flags.gateway.http.listen.clear();
+  app.add_option("--http-listen", flags.gateway.http.listen,
+                 "host:port for OpenAI's clients (default: no HTTP)");
+  app.add_option("--http-threads", flags.gateway.http.threads, "that move bytes")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--http-max-connections", flags.gateway.http.max_connections, "open at a time")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--batch-directory", flags.gateway.batch_directory,
+                 "where files and batches are kept (default: neither is taken)");
+  app.add_option("--batch-bytes", flags.gateway.batch_bytes, "of all files together")
+      ->check(CLI::Range(int64_t{1} << 20, int64_t{1} << 50))
+      ->capture_default_str();
+  app.add_flag("--list-routes", flags.list_routes, "print the HTTP routes, and what each takes");
   app.add_option("--max-requests", flags.max_requests, "accepted and not ended")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
@@ -83,6 +103,30 @@ void Report(int fd, const std::string& line) {
   if (fd >= 0) dprintf(fd, "%s\n", line.c_str());
 }
 
+// One a line: method, path, the scope that a caller needs.
+void PrintRoutes() {
+  for (const Route& route : Routes()) {
+    absl::PrintF("%s %s %s\n", route.method, route.path, NameOf(route.scope));
+  }
+}
+
+// Null: not asked for.
+absl::StatusOr<std::unique_ptr<Gateway>> StartGateway(const CoordinatorFlags& flags,
+                                                      const Server& server) {
+  if (flags.gateway.http.listen.empty()) return nullptr;
+  TRI_ASSIGN_OR_RETURN(const bool loopback, IsLoopback(flags.gateway.http.listen));
+  if (!loopback && !flags.server.allow_remote) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "http: %s can be reached from other machines and there is no authentication yet; listen "
+        "on 127.0.0.1, or accept that with --insecure",
+        flags.gateway.http.listen));
+  }
+  GatewayOptions options = flags.gateway;
+  options.http.tls = flags.server.tls;
+  options.metrics = [dispatcher = server.parts().dispatcher] { return MetricsPage(*dispatcher); };
+  return Gateway::Start(std::move(options), server.parts());
+}
+
 std::string LineOf(const CoordinatorEvent& event) {
   switch (event.kind) {
     case CoordinatorEvent::Kind::kGroupAttached:
@@ -101,11 +145,20 @@ std::string LineOf(const CoordinatorEvent& event) {
 
 int RunCoordinator(int argc, char** argv) {
   CLI::App app(
-      "Accepts clients' requests over gRPC and gives them to the worker groups that dial in.",
+      "Accepts clients' requests over gRPC and HTTP and gives them to the worker groups that dial "
+      "in.",
       "trireme coordinator");
   CoordinatorFlags flags;
   AddFlags(app, flags);
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
+  if (flags.list_routes) {
+    PrintRoutes();
+    return kExitOk;
+  }
+  if (flags.server.model.empty()) {
+    return FailCommand("coordinator", absl::InvalidArgumentError("--model is required"),
+                       "trireme coordinator --help");
+  }
   flags.server.dispatcher.max_requests = static_cast<size_t>(flags.max_requests);
   flags.server.dispatcher.request_timeout = std::chrono::milliseconds(flags.request_timeout_ms);
   flags.server.dispatcher.replay_timeout = std::chrono::milliseconds(flags.replay_timeout_ms);
@@ -124,6 +177,10 @@ int RunCoordinator(int argc, char** argv) {
   auto server = Server::Start(flags.server);
   if (!server.ok())
     return FailCommand("coordinator", server.status(), "trireme coordinator --help");
+  auto gateway = StartGateway(flags, **server);
+  if (!gateway.ok())
+    return FailCommand("coordinator", gateway.status(), "trireme coordinator --help");
+  if (*gateway != nullptr) Report(flags.status_fd, "http " + (*gateway)->address());
   Report(flags.status_fd, "listening " + (*server)->address());
   sigwaitinfo(&stop, nullptr);
   LogInfo("asked to stop");
@@ -131,6 +188,8 @@ int RunCoordinator(int argc, char** argv) {
       !status.ok()) {
     LogWarning("stopped with requests running", {{"error", std::string(status.message())}});
   }
+  // What a stopping server said last is on its way to clients; nothing new can come.
+  gateway->reset();
   return kExitOk;
 }
 

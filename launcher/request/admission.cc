@@ -256,6 +256,7 @@ absl::StatusOr<AcceptedRequest> AdmitChat(const v1::ChatRequest& request, const 
     }
   }
   TRI_RETURN_IF_ERROR(CheckLengths(static_cast<int32_t>(max_tokens), model, out));
+  if (request.ignore_eos()) return accepted;
   for (const std::string& text : format.stop_tokens()) {
     const std::optional<int32_t> stop = tokenizer.SpecialId(text);
     if (stop.has_value()) out.stop_tokens.push_back(*stop);

@@ -22,8 +22,6 @@
 #include "launcher/tls/credentials.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_macros.h"
-#include "runtime/text/chat_format.h"
-#include "runtime/text/tokenizer.h"
 
 namespace trireme {
 namespace {
@@ -185,6 +183,12 @@ Server::~Server() { Stop(Deadline::AfterMs(0)).IgnoreError(); }
 const std::string& Server::address() const { return impl_->address; }
 
 int64_t Server::slow_readers_cut_off() const { return impl_->slow_readers_cut_off; }
+
+ServedParts Server::parts() const {
+  return {.dispatcher = impl_->dispatcher.get(),
+          .tokenizer = impl_->tokenizer.get(),
+          .chat_format = impl_->chat_format.get()};
+}
 
 absl::Status Server::Stop(Deadline drain) {
   if (impl_->stopped) return absl::OkStatus();

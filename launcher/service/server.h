@@ -16,6 +16,8 @@
 #include "launcher/coordinator/dispatcher.h"
 #include "launcher/tls/pem_files.h"
 #include "runtime/base/deadline.h"
+#include "runtime/text/chat_format.h"
+#include "runtime/text/tokenizer.h"
 
 namespace trireme {
 
@@ -35,6 +37,13 @@ struct ServerOptions {
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
 };
 
+// What another front door (HTTP) serves from; all of it lives as long as the server.
+struct ServedParts {
+  Dispatcher* dispatcher = nullptr;
+  const Tokenizer* tokenizer = nullptr;
+  const ChatFormat* chat_format = nullptr;  // nullptr: conversations are not supported
+};
+
 class Server {
  public:
   // INVALID_ARGUMENT (an address that may not be listened on), NOT_FOUND and others of
@@ -44,6 +53,7 @@ class Server {
 
   // With the port that was taken.
   const std::string& address() const;
+  ServedParts parts() const;
 
   // Streams that were ended because their client did not read.
   int64_t slow_readers_cut_off() const;

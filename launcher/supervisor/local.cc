@@ -67,6 +67,15 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
                                        config.audit().fsync()});
     if (config.audit().required()) spec.argv.emplace_back("--audit-required");
   }
+  if (!config.http().listen().empty()) {
+    spec.argv.insert(spec.argv.end(), {"--http-listen", config.http().listen()});
+    AddFlag("--http-threads", config.http().threads(), spec.argv);
+    AddFlag("--http-max-connections", config.http().max_connections(), spec.argv);
+    if (!config.http().batch_directory().empty()) {
+      spec.argv.insert(spec.argv.end(), {"--batch-directory", config.http().batch_directory()});
+      AddFlag("--batch-bytes", config.http().batch_bytes(), spec.argv);
+    }
+  }
   AddFlag("--max-requests", config.limits().max_requests(), spec.argv);
   if (!config.telemetry().metrics_prefix().empty()) {
     spec.argv.insert(spec.argv.end(), {"--metrics-prefix", config.telemetry().metrics_prefix()});

@@ -177,20 +177,25 @@ class Supervisor {
     Stop(refused ? end->exit_code : kExitCoordinatorDied);
   }
 
-  // What `trireme coordinator --status-fd` writes: "listening ADDRESS", "serving", "not-serving",
-  // "attached GROUP", "lost GROUP".
+  // What `trireme coordinator --status-fd` writes: "http ADDRESS" before "listening ADDRESS",
+  // "serving", "not-serving", "attached GROUP", "lost GROUP".
   void OnStatusLine(std::string_view line) {
     const size_t blank = line.find(' ');
     const std::string_view word = line.substr(0, blank);
     const std::string_view rest =
         blank == std::string_view::npos ? std::string_view() : line.substr(blank + 1);
-    if (word == "listening") {
+    if (word == "http") {
+      http_address_ = rest;
+    } else if (word == "listening") {
       address_ = rest;
       for (GroupSlot& group : groups_) StartGroup(group);
     } else if (word == "serving") {
       start_deadline_.reset();
       LogInfo("ready", {{"address", address_}});
       absl::FPrintF(stderr, "ready: trireme chat --server %s\n", address_);
+      if (!http_address_.empty()) {
+        absl::FPrintF(stderr, "ready: http://%s/v1/models\n", http_address_);
+      }
     } else if (word == "not-serving" && !stopping_) {
       LogWarning("not ready: no group is", {{"address", address_}});
     }
@@ -327,7 +332,8 @@ class Supervisor {
   const ServeOptions options_;
   std::vector<GroupSlot> groups_;
   std::unique_ptr<ChildProcess> coordinator_;
-  std::string address_;  // of the coordinator, once it listens
+  std::string address_;       // of the coordinator, once it listens
+  std::string http_address_;  // "": no HTTP
   int signals_ = -1;
   bool stopping_ = false;
   bool killed_ = false;

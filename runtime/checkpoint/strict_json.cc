@@ -17,24 +17,30 @@ using nlohmann::json;
 // Walks the text without building anything, so that what it refuses has cost no memory.
 class StrictnessCheck : public nlohmann::json_sax<json> {
  public:
-  explicit StrictnessCheck(int max_depth) : max_depth_(static_cast<size_t>(max_depth)) {}
+  explicit StrictnessCheck(const JsonLimits& limits) : limits_(limits) {}
 
   const std::string& complaint() const { return complaint_; }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(int64_t) override { return true; }
-  bool number_unsigned(uint64_t) override { return true; }
-  bool number_float(double, const std::string&) override { return true; }
-  bool string(std::string&) override { return true; }
-  bool binary(json::binary_t&) override { return true; }
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(int64_t) override { return Count(); }
+  bool number_unsigned(uint64_t) override { return Count(); }
+  bool number_float(double, const std::string&) override { return Count(); }
+  bool string(std::string&) override { return Count(); }
+  bool binary(json::binary_t&) override { return Count(); }
   bool start_object(size_t) override { return Enter(); }
   bool start_array(size_t) override { return Enter(); }
   bool end_object() override { return Leave(); }
   bool end_array() override { return Leave(); }
   bool key(std::string& name) override {
-    if (keys_.back().insert(name).second) return true;
-    complaint_ = absl::StrFormat("key \"%s\" occurs twice in one object", Printable(name));
+    if (!keys_.back().insert(name).second) {
+      complaint_ = limits_.name_keys
+                       ? absl::StrFormat("key \"%s\" occurs twice in one object", Printable(name))
+                       : "a key occurs twice in one object";
+      return false;
+    }
+    if (keys_.back().size() <= limits_.max_keys) return true;
+    complaint_ = absl::StrFormat("an object has more than %d keys", limits_.max_keys);
     return false;
   }
   bool parse_error(size_t position, const std::string&, const json::exception&) override {
@@ -43,10 +49,16 @@ class StrictnessCheck : public nlohmann::json_sax<json> {
   }
 
  private:
+  bool Count() {
+    if (++values_ <= limits_.max_values) return true;
+    complaint_ = absl::StrFormat("more than %d values", limits_.max_values);
+    return false;
+  }
   bool Enter() {
+    if (!Count()) return false;
     keys_.emplace_back();
-    if (keys_.size() <= max_depth_) return true;
-    complaint_ = absl::StrFormat("nested deeper than %d levels", max_depth_);
+    if (keys_.size() <= static_cast<size_t>(limits_.max_depth)) return true;
+    complaint_ = absl::StrFormat("nested deeper than %d levels", limits_.max_depth);
     return false;
   }
   bool Leave() {
@@ -54,7 +66,8 @@ class StrictnessCheck : public nlohmann::json_sax<json> {
     return true;
   }
 
-  size_t max_depth_;
+  const JsonLimits limits_;
+  uint64_t values_ = 0;
   std::vector<std::set<std::string>> keys_;  // of the objects (and, empty, the arrays) being read
   std::string complaint_;
 };
@@ -66,13 +79,17 @@ absl::Status TooLarge(std::string_view file_name, uint64_t size, uint64_t max_by
 
 }  // namespace
 
+absl::Status CheckStrictJson(std::string_view text, std::string_view file_name,
+                             const JsonLimits& limits) {
+  if (text.size() > limits.max_bytes) return TooLarge(file_name, text.size(), limits.max_bytes);
+  StrictnessCheck check(limits);
+  if (json::sax_parse(text, &check)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("%s: %s", file_name, check.complaint()));
+}
+
 absl::StatusOr<json> ParseStrictJson(std::string_view text, std::string_view file_name,
                                      const JsonLimits& limits) {
-  if (text.size() > limits.max_bytes) return TooLarge(file_name, text.size(), limits.max_bytes);
-  StrictnessCheck check(limits.max_depth);
-  if (!json::sax_parse(text, &check)) {
-    return absl::InvalidArgumentError(absl::StrFormat("%s: %s", file_name, check.complaint()));
-  }
+  TRI_RETURN_IF_ERROR(CheckStrictJson(text, file_name, limits));
   return json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
 }
 

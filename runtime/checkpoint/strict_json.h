@@ -1,9 +1,10 @@
-// JSON from a checkpoint directory, read as untrusted input. Beyond the grammar it refuses what
-// makes two readers disagree or one of them fall over: duplicate keys (the last one silently wins
-// in most parsers), nesting without end, and files of absurd size.
+// JSON from a checkpoint directory or a client, read as untrusted input. Beyond the grammar it
+// refuses what makes two readers disagree or one of them fall over: duplicate keys (the last one
+// silently wins in most parsers), nesting without end, and texts of absurd size.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,14 @@ namespace trireme {
 struct JsonLimits {
   uint64_t max_bytes = 64 << 20;
   int max_depth = 32;
+  uint64_t max_values = std::numeric_limits<uint64_t>::max();  // of all kinds, keys not counted
+  uint64_t max_keys = std::numeric_limits<uint64_t>::max();    // of one object
+  bool name_keys = true;                                       // whether an error may quote a key
 };
+
+// What ParseStrictJson refuses, for readers that build something else. Costs no memory for a value.
+absl::Status CheckStrictJson(std::string_view text, std::string_view file_name,
+                             const JsonLimits& limits);
 
 // INVALID_ARGUMENT naming `file_name` and the byte where reading stopped.
 absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view file_name,

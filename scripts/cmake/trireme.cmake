@@ -42,6 +42,7 @@ find_library(PROMETHEUS_CORE prometheus-cpp-core REQUIRED)
 add_library(prometheus-cpp::core UNKNOWN IMPORTED)
 set_target_properties(prometheus-cpp::core PROPERTIES
   IMPORTED_LOCATION ${PROMETHEUS_CORE} INTERFACE_INCLUDE_DIRECTORIES ${PROMETHEUS_INCLUDE})
+find_package(Boost 1.74 REQUIRED)  # Beast and Asio: headers alone
 find_package(Python3 REQUIRED COMPONENTS Interpreter)  # lint and black-box tests
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

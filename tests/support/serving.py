@@ -78,3 +78,12 @@ class ServingTest(trireme.TriremeTest):
         self.assertIn(field, details)
         details = self.assert_code("INVALID_ARGUMENT", lambda: list(self.stub.Generate(request, timeout=30)))
         self.assertIn(field, details)
+
+
+class HttpServingTest(ServingTest):
+    """The same with HTTP at self.http (host:port), and batches."""
+
+    @classmethod
+    def serve(cls, folder, more_config=""):
+        cls.http = f"127.0.0.1:{trireme.free_port()}"
+        return super().serve(folder, f"http:\n  listen: {cls.http}\n  batch_directory: {folder}/batches\n{more_config}")
