@@ -18,8 +18,8 @@ struct ProductShape {
   int64_t outputs;
   int64_t width;
 };
-// Past the tokens that are multiplied directly (4) and in a tile (6), past 16 outputs and two
-// panels, and past the thread threshold.
+// Past the tokens that are multiplied directly and those of a tile (4 each), past 16 outputs and
+// two panels, and past the thread threshold.
 constexpr ProductShape kShapes[] = {
     {0, 4, 32},  {1, 1, 32},    {1, 16, 64},  {1, 17, 96}, {2, 31, 64},  {3, 15, 32},
     {4, 48, 64}, {5, 33, 160},  {6, 16, 32},  {7, 70, 96}, {8, 32, 64},  {13, 49, 32},

@@ -24,7 +24,7 @@ namespace {
 constexpr int kMaxDirectTokens = kParts == 1 ? 4 : 2;
 // A tile's accumulators are 2 × tokens × panels registers (integers and floats), of 32 of 512 bits
 // or 16 of 256.
-constexpr int kTileTokens = kParts == 1 ? 6 : 2;
+constexpr int kTileTokens = kParts == 1 ? 4 : 2;
 constexpr int kTilePanels = kParts == 1 ? 2 : 1;
 constexpr int64_t kTileOutputs = kTilePanels * kInt8Outputs;
 // Groups that are laid out together: with the tokens' they stay in the first-level cache.
