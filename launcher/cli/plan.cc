@@ -35,6 +35,7 @@ struct PlanFlags {
   Workload workload;
   Arithmetic compute = Arithmetic::kNative;
   std::optional<DType> kv_dtype;  // else as --compute says
+  Quantization quantization = Quantization::kNone;
   bool measure = false;
   std::string save;
   std::string output = "text";
@@ -76,6 +77,11 @@ void AddFlags(CLI::App& app, PlanFlags& flags) {
          [&flags](const std::string& name) { flags.kv_dtype = KvDTypesByName().at(name); },
          "the KV cache, whatever --compute")
       ->check(CLI::IsMember(KvDTypesByName()));
+  app.add_option_function<std::string>(
+         "--quant",
+         [&flags](const std::string& name) { flags.quantization = *QuantizationFromName(name); },
+         "as `trireme shard --quant` would store the matrices of a checkpoint")
+      ->check(CLI::IsMember({"none", "int8", "int4"}));
   app.add_flag("--measure", flags.measure,
                "measure this machine's constants; under mpirun -n N its links too");
   app.add_option("--save-cluster", flags.save, "write the constants as YAML for --cluster");
@@ -166,7 +172,12 @@ absl::StatusOr<int> Plan(PlanFlags& flags) {
   if (!flags.cluster.empty()) {
     TRI_ASSIGN_OR_RETURN(cluster, LoadClusterConfig(flags.cluster));
   }
-  TRI_ASSIGN_OR_RETURN(const ModelSource source, DescribeModel(flags.model));
+  TRI_ASSIGN_OR_RETURN(ModelSource source, DescribeModel(flags.model));
+  if (flags.measure && flags.quantization != Quantization::kNone) {
+    return absl::InvalidArgumentError(
+        "--measure times the matrices that are there: shard with --quant, and measure the shards");
+  }
+  TRI_RETURN_IF_ERROR(Quantize(flags.quantization, source));
   TRI_RETURN_IF_ERROR(CompleteWorkload(source.config, flags.workload));
   flags.workload.kv_dtype = flags.kv_dtype.value_or(flags.workload.kv_dtype);
   TRI_RETURN_IF_ERROR(CheckKvDType(flags.workload.kv_dtype, source.config.head_dim));

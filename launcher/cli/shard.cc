@@ -49,6 +49,7 @@ int RunShard(int argc, char** argv) {
       "interrupted is resumed by the same command.",
       "trireme shard");
   std::string path, output = "text";
+  Quantization quantization = Quantization::kNone;
   ShardOptions options;
   app.add_option("--model", path, "checkpoint directory or GGUF file")->required();
   app.add_option("--tp", options.mesh.tp, "tensor-parallel ranks of a stage")
@@ -57,15 +58,25 @@ int RunShard(int argc, char** argv) {
   app.add_option("--ep", options.mesh.ep, "expert-parallel groups of a stage")
       ->capture_default_str();
   app.add_option("--ranks", options.ranks, "write only these ranks: 0,1")->delimiter(',');
+  app.add_option_function<std::string>(
+         "--quant",
+         [&quantization](const std::string& name) { quantization = *QuantizationFromName(name); },
+         "store matrices of floats in blocks: int8 (8.5 bits a weight) or int4 (5 bits)")
+      ->check(CLI::IsMember({"none", "int8", "int4"}));
   app.add_option("--out", options.directory, "directory for the shards")->required();
   app.add_option("--output", output)->check(CLI::IsMember({"text", "json"}))->capture_default_str();
-  app.footer(Examples("trireme shard --model models/smollm2.gguf --tp 2 --out shards/smollm2-tp2",
-                      "trireme shard --model models/llama --tp 8 --pp 2 --ranks 0,1 --out /ssd/x"));
+  app.footer(
+      Examples("trireme shard --model models/smollm2.gguf --tp 2 --out shards/smollm2-tp2",
+               "trireme shard --model models/llama --quant int8 --tp 8 --pp 2 --out /ssd/x"));
   if (const auto exit = ParseCommandLine(app, argc, argv)) return *exit;
 
-  const absl::StatusOr<ModelSource> model = OpenModel(path);
+  absl::StatusOr<ModelSource> model = OpenModel(path);
   if (!model.ok()) {
     FailCommand("shard", model.status(), "give --model a checkpoint directory or a GGUF file");
+    return kExitFailed;
+  }
+  if (const absl::Status status = Quantize(quantization, *model); !status.ok()) {
+    FailCommand("shard", status, "trireme shard --help");
     return kExitFailed;
   }
   absl::StatusOr<ShardReport> report;

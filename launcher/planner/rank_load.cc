@@ -100,9 +100,11 @@ double ShareOfExperts(const ModelConfig& config, double tokens) {
 
 absl::StatusOr<std::vector<RankLoad>> LoadsOf(const PlannedModel& model, const Mesh& mesh) {
   std::vector<RankLoad> loads;
+  // What is quantised will be sharded.
+  const bool whole = !model.source.sharded() && model.source.quantization == Quantization::kNone;
   for (int rank = 0; rank < mesh.ranks(); ++rank) {
     TRI_ASSIGN_OR_RETURN(const Extent extent, MakeExtent(model.source.config, PlaceOf(mesh, rank)));
-    loads.push_back(LoadOf(model.stored(), extent, !model.source.sharded()));
+    loads.push_back(LoadOf(model.stored(), extent, whole));
     loads.back().rank = rank;
   }
   return loads;

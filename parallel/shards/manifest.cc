@@ -17,6 +17,7 @@
 #include "runtime/base/printable.h"
 #include "runtime/base/status_macros.h"
 #include "runtime/checkpoint/strict_json.h"
+#include "runtime/model/quantization/quantization.h"
 #include "runtime/tensor/dtype.h"
 
 namespace trireme {
@@ -54,8 +55,9 @@ absl::Status CheckSet(const v1::ShardSet& set) {
     return Wrong(absl::StrFormat("expected shard format %d; found %d; shard the checkpoint again",
                                  kShardFormatVersion, set.format_version()));
   }
-  if (set.quantization() != kAsStored) {
-    return Wrong(absl::StrFormat("expected quantization \"%s\"; found \"%s\"", kAsStored,
+  if (!QuantizationOf(set)) {
+    return Wrong(absl::StrFormat("expected quantization \"%s\", \"%s\" or \"%s\"; found \"%s\"",
+                                 kAsStored, Name(Quantization::kInt8), Name(Quantization::kInt4),
                                  Printable(set.quantization())));
   }
   const v1::MeshAxes& mesh = set.mesh();
@@ -225,6 +227,17 @@ Mesh MeshOf(const v1::ShardSet& set) {
   return {.pp = static_cast<int>(set.mesh().pp()),
           .ep = static_cast<int>(set.mesh().ep()),
           .tp = static_cast<int>(set.mesh().tp())};
+}
+
+std::optional<Quantization> QuantizationOf(const v1::ShardSet& set) {
+  if (set.quantization() == kAsStored) return Quantization::kNone;
+  const auto named = QuantizationFromName(set.quantization());
+  return named == Quantization::kNone ? std::nullopt : named;
+}
+
+void SetQuantization(Quantization quantization, v1::ShardSet& set) {
+  set.set_quantization(
+      std::string(quantization == Quantization::kNone ? kAsStored : Name(quantization)));
 }
 
 std::string IdentityOf(const v1::ShardSet& set) { return Sha256Of(set); }

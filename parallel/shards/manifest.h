@@ -9,6 +9,7 @@
 // the rank files are for shard_source.h (headers) and verify.h (all of them).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "parallel/mesh.h"
+#include "runtime/model/quantization/quantization.h"
 #include "trireme/v1/manifest.pb.h"
 
 namespace trireme {
@@ -37,6 +39,9 @@ std::string RankFileName(int rank, int ranks);
 bool IsShardDirectory(const std::string& path);
 
 Mesh MeshOf(const v1::ShardSet& set);
+// nullopt for one that is not known.
+std::optional<Quantization> QuantizationOf(const v1::ShardSet& set);
+void SetQuantization(Quantization quantization, v1::ShardSet& set);
 std::string IdentityOf(const v1::ShardSet& set);
 // nullptr when the manifest does not list the rank.
 const v1::RankFile* FindRankFile(const v1::ShardManifest& manifest, int rank);

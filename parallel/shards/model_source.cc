@@ -183,7 +183,10 @@ absl::StatusOr<ModelSource> OpenShardModel(const std::string& path) {
   }
   model.config.tied_head = manifest.set().tied_head();
   TRI_RETURN_IF_ERROR(CheckMesh(model.config, MeshOf(manifest.set())));
-  model.table = model.architecture->tensors(model.config);
+  // The manifest was checked for it.
+  model.quantization = *QuantizationOf(manifest.set());
+  TRI_ASSIGN_OR_RETURN(model.table, QuantizedTable(model.architecture->tensors(model.config),
+                                                   model.config, model.quantization));
   const std::string gguf = JoinPath(path, kGgufMetadataName);
   const auto& files = manifest.set().companion_files();
   const bool from_gguf = std::any_of(files.begin(), files.end(), [](const auto& file) {
@@ -252,6 +255,24 @@ absl::StatusOr<Mesh> ChooseMesh(const ModelSource& model, const MeshRequest& req
   return mesh;
 }
 
+absl::Status Quantize(Quantization quantization, ModelSource& model) {
+  if (quantization == Quantization::kNone) return absl::OkStatus();
+  if (model.sharded()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s is sharded already; quantise while you shard the checkpoint that it was made from",
+        model.path));
+  }
+  const std::vector<std::string> unfit = UnfitForBlocks(model.table, model.config);
+  TRI_ASSIGN_OR_RETURN(model.table,
+                       QuantizedTable(std::move(model.table), model.config, quantization));
+  model.quantization = quantization;
+  if (!unfit.empty()) {
+    LogWarning("matrices stay as they are: blocks of 32 do not fit their inputs",
+               {{"count", unfit.size()}, {"first", unfit.front()}});
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Companion>> CompanionsOf(const Checkpoint& checkpoint) {
   if (checkpoint.gguf != nullptr) {
     return std::vector<Companion>{
@@ -273,7 +294,7 @@ v1::ShardSet DescribeSet(const ModelSource& model, const std::vector<Companion>&
   set.set_format_version(kShardFormatVersion);
   set.set_architecture(std::string(model.architecture->name));
   set.set_tied_head(model.config.tied_head);
-  set.set_quantization(std::string(kAsStored));
+  SetQuantization(model.quantization, set);
   for (v1::SourceFile& file : FingerprintSource(*model.checkpoint->tensors)) {
     *set.add_source_files() = std::move(file);
   }

@@ -15,6 +15,7 @@
 #include "runtime/checkpoint/tensor_source.h"
 #include "runtime/model/architecture.h"
 #include "runtime/model/config.h"
+#include "runtime/model/quantization/quantization.h"
 #include "runtime/model/tensor_table.h"
 
 namespace trireme {
@@ -35,6 +36,8 @@ struct ModelSource {
   ModelConfig config;
   const Architecture* architecture = nullptr;
   TensorTable table;
+  // What `table` says of. Of a checkpoint: what it is to be sharded to, or planned as.
+  Quantization quantization = Quantization::kNone;
   // What LoadTokenizer takes.
   std::string tokenizer_path;
   // SHA-256, in hex, over the weights' headers and samples of their bytes, configuration and
@@ -63,6 +66,10 @@ absl::StatusOr<ModelSource> OpenModel(const std::string& path);
 // The same from configuration and headers alone: a checkpoint's `identity`, which takes samples of
 // its weights, stays empty.
 absl::StatusOr<ModelSource> DescribeModel(const std::string& path);
+
+// Makes the table of a checkpoint that of its quantised shards, and says in the log which matrices
+// stay as they are. INVALID_ARGUMENT for a shard directory; otherwise as QuantizedTable.
+absl::Status Quantize(Quantization quantization, ModelSource& model);
 
 // The axes that a command line gave; nullopt where it was silent.
 struct MeshRequest {

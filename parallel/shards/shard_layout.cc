@@ -27,11 +27,17 @@ absl::StatusOr<std::vector<SliceLayout>> SlicesOf(const TensorTable& table, cons
     TRI_ASSIGN_OR_RETURN(const TensorEntry* entry, FindChecked(source, spec));
     if (entry == nullptr) continue;
     TRI_RETURN_IF_ERROR(CheckWhole(spec, *entry));
-    const DType dtype = entry->view.dtype;
+    const DType dtype = StoredTypeOf(spec, entry->view.dtype);
+    if (spec.transposed && dtype == entry->view.dtype) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s: tensor %s has dtype %s; expected F32, F16 or BF16 to quantise",
+                          entry->file->path(), entry->name, Name(dtype)));
+    }
     SliceLayout layout;
     layout.row = held.row;
     layout.name = spec.name;
     layout.dtype = dtype;
+    layout.source_dtype = entry->view.dtype;
     layout.shape = StoredShape(spec, held.slice, dtype);
     layout.region = StoredRegion(spec, held.slice, dtype);
     layout.bytes = static_cast<uint64_t>(ConstTensorView(nullptr, dtype, layout.shape).bytes());

@@ -24,9 +24,10 @@ struct SliceLayout {
   size_t row = 0;  // of the table
   std::string name;
   DType dtype = DType::kF32;
-  Shape shape;          // as stored
-  Slice region;         // of the checkpoint's tensor, columns grown to whole blocks
-  uint64_t offset = 0;  // from the beginning of the file
+  DType source_dtype = DType::kF32;  // another where the slice is quantised
+  Shape shape;                       // as stored
+  Slice region;                      // of the checkpoint's tensor, columns grown to whole blocks
+  uint64_t offset = 0;               // from the beginning of the file
   uint64_t bytes = 0;
 };
 

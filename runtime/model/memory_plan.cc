@@ -82,7 +82,12 @@ absl::StatusOr<StoredTypes> ReadStoredTypes(const TensorTable& table, const Tens
     if (*entry != nullptr && !source.holds_slices()) {
       TRI_RETURN_IF_ERROR(CheckWhole(spec, **entry));
     }
-    types.push_back(*entry == nullptr ? std::nullopt : std::optional((*entry)->view.dtype));
+    if (*entry == nullptr) {
+      types.emplace_back();
+      continue;
+    }
+    const DType dtype = (*entry)->view.dtype;
+    types.emplace_back(source.holds_slices() ? dtype : StoredTypeOf(spec, dtype));
   }
   return types;
 }

@@ -82,8 +82,10 @@ Shape StoredShape(const TensorSpec& spec, const Slice& slice, DType dtype) {
 namespace {
 
 Shape WholeShape(const TensorSpec& spec) {
-  if (!spec.fused) return spec.shape;
-  return Shape{spec.shape[0], spec.shape[1], spec.fused->columns};
+  if (spec.shape.rank() < 3) return spec.shape;
+  const int64_t rows = spec.transposed ? spec.shape[2] : spec.shape[1];
+  const int64_t columns = spec.transposed ? spec.shape[1] : spec.shape[2];
+  return Shape{spec.shape[0], rows, spec.fused ? spec.fused->columns : columns};
 }
 
 }  // namespace
@@ -96,8 +98,9 @@ const std::string& NameIn(const TensorSource& source, const TensorSpec& spec) {
 Slice SourceRegion(const TensorSpec& spec, const Slice& slice) {
   Slice region = slice;
   if (spec.fused) {
-    region.columns.begin += spec.fused->first_column;
-    region.columns.end += spec.fused->first_column;
+    Range& outputs = spec.transposed ? region.rows : region.columns;
+    outputs.begin += spec.fused->first_column;
+    outputs.end += spec.fused->first_column;
   }
   return region;
 }
@@ -135,6 +138,11 @@ int64_t StoredBytes(const TensorSpec& spec, const Slice& slice, DType dtype) {
   const Shape shape = StoredShape(spec, slice, dtype);
   const int64_t columns = shape[shape.rank() - 1];
   return columns == 0 ? 0 : shape.elements() / columns * RowBytes(dtype, columns);
+}
+
+DType StoredTypeOf(const TensorSpec& spec, DType source) {
+  const bool floats = source == DType::kF32 || source == DType::kF16 || source == DType::kBF16;
+  return spec.quantized && floats ? *spec.quantized : source;
 }
 
 absl::StatusOr<const TensorEntry*> FindChecked(const TensorSource& source, const TensorSpec& spec) {

@@ -59,6 +59,12 @@ struct TensorSpec {
   bool expert_scales = false;  // FP8 factors of the slot's expert matrices, one an output
   std::optional<FusedPart> fused;
   bool optional = false;
+  bool exact = false;  // never quantised: what is decided by it is a choice (a router)
+  // In the table of a quantised model (runtime/model/quantization): the block type that the shards
+  // have it in, where the checkpoint has fp32, fp16 or bf16; and whether the checkpoint has it [in,
+  // out], which blocks along the inputs cannot be.
+  std::optional<DType> quantized;
+  bool transposed = false;
 };
 
 // A matrix, stack or vector of routed experts.
@@ -86,10 +92,14 @@ Shape StoredShape(const TensorSpec& spec, const Slice& slice, DType dtype);
 // Its bytes, in a shard file and in memory.
 int64_t StoredBytes(const TensorSpec& spec, const Slice& slice, DType dtype);
 
+// What a checkpoint's tensor of `source` dtype becomes: the quantised type, or the same.
+DType StoredTypeOf(const TensorSpec& spec, DType source);
+
 // Its name in a source.
 const std::string& NameIn(const TensorSource& source, const TensorSpec& spec);
 
 // The region of a checkpoint's tensor that a slice is: the same, but for a part of a larger tensor.
+// Of a transposed one it is the region of the tensor as if that lay [out, in].
 Slice SourceRegion(const TensorSpec& spec, const Slice& slice);
 
 // INVALID_ARGUMENT unless the entry of a checkpoint has the shape of the whole tensor. (A vector

@@ -39,7 +39,7 @@ ALLOWED |= {
     "proto": set(),
     "parallel": {"runtime/base", "runtime/tensor", "runtime/model"},
     "parallel/comm": {"parallel", "runtime/base", "runtime/tensor", "runtime/ops"},
-    "parallel/shards": {"proto", "parallel", "runtime/base", "runtime/tensor", "runtime/checkpoint", "runtime/model"},
+    "parallel/shards": {"proto", "parallel", "runtime/base", "runtime/tensor", "runtime/ops", "runtime/checkpoint", "runtime/model"},
     "parallel/pipeline": {"parallel", "parallel/comm", "runtime/base", "runtime/tensor", "runtime/model", "runtime/step"},
     "parallel/group": {"parallel", "parallel/comm", "parallel/pipeline"} | set(ALLOWED) - {"runtime/engine", "runtime/text"},
 }

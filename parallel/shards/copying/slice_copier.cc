@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "parallel/sha256.h"
+#include "parallel/shards/copying/quantizing_reader.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -141,6 +142,19 @@ void SliceCopier::Advance(uint64_t bytes, bool is_caller) {
   if (is_caller) options_.progress({bytes_done_, bytes_total_});
 }
 
+namespace {
+
+std::shared_ptr<const SliceReader> MakeReader(const TensorEntry& entry, const SliceLayout& slice,
+                                              const TensorSpec& spec, size_t readers,
+                                              const SourceFiles& files) {
+  if (slice.dtype == slice.source_dtype) {
+    return std::make_shared<PlainReader>(entry, slice, readers, files);
+  }
+  return std::make_shared<QuantizingReader>(entry, slice, spec.transposed, readers, files);
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<Chunk>> ChunksOf(const ModelSource& model, const ShardOptions& options,
                                             const SourceFiles& files,
                                             std::vector<OpenRank>& ranks) {
@@ -151,7 +165,8 @@ absl::StatusOr<std::vector<Chunk>> ChunksOf(const ModelSource& model, const Shar
       const SliceLayout& slice = rank.layout->slices[i];
       TRI_ASSIGN_OR_RETURN(const TensorEntry* entry,
                            FindChecked(*model.checkpoint->tensors, model.table[slice.row]));
-      const auto reader = std::make_shared<SliceReader>(*entry, slice, ranks.size(), files);
+      const std::shared_ptr<const SliceReader> reader =
+          MakeReader(*entry, slice, model.table[slice.row], ranks.size(), files);
       v1::SliceRecord* record = rank.record.mutable_slices(static_cast<int>(i));
       for (uint64_t begin = 0; begin < slice.bytes; begin += options.chunk_bytes) {
         order.emplace_back(entry->file->path(), reader->PlaceOf(begin), chunks.size());

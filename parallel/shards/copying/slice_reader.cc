@@ -40,7 +40,7 @@ absl::StatusOr<SourceFiles> SourceFiles::Open(const TensorSource& source) {
   return opened;
 }
 
-SliceReader::SliceReader(const TensorEntry& entry, const SliceLayout& slice, size_t readers,
+PlainReader::PlainReader(const TensorEntry& entry, const SliceLayout& slice, size_t readers,
                          const SourceFiles& files)
     : file_(files.of(entry)), region_(slice.region) {
   const Shape& whole = entry.view.shape;
@@ -61,7 +61,7 @@ SliceReader::SliceReader(const TensorEntry& entry, const SliceLayout& slice, siz
   streamed_ = file_.direct.open() && readers * row_ * kStreamedShare <= whole_row_;
 }
 
-uint64_t SliceReader::PlaceOf(uint64_t offset) const {
+uint64_t PlainReader::PlaceOf(uint64_t offset) const {
   const uint64_t row = offset / row_;
   const auto rows = static_cast<uint64_t>(region_.rows.size());
   const uint64_t expert = static_cast<uint64_t>(region_.experts.begin) + row / rows;
@@ -69,7 +69,7 @@ uint64_t SliceReader::PlaceOf(uint64_t offset) const {
   return tensor_ + (expert * whole_rows_ + in_expert) * whole_row_ + first_byte_ + offset % row_;
 }
 
-absl::Status SliceReader::Read(uint64_t offset, std::span<std::byte> out) const {
+absl::Status PlainReader::Read(uint64_t offset, std::span<std::byte> out) const {
   if (streamed_) return ReadStreaming(offset, out);
   while (!out.empty()) {
     const size_t part = PartAt(offset, out.size());
@@ -80,7 +80,7 @@ absl::Status SliceReader::Read(uint64_t offset, std::span<std::byte> out) const 
   return absl::OkStatus();
 }
 
-absl::Status SliceReader::ReadStreaming(uint64_t offset, std::span<std::byte> out) const {
+absl::Status PlainReader::ReadStreaming(uint64_t offset, std::span<std::byte> out) const {
   std::vector<std::byte> memory(kStreamBytes + kDirectAlignment);
   std::byte* aligned =
       memory.data() + -reinterpret_cast<uintptr_t>(memory.data()) % kDirectAlignment;
@@ -104,7 +104,7 @@ absl::Status SliceReader::ReadStreaming(uint64_t offset, std::span<std::byte> ou
   return absl::OkStatus();
 }
 
-size_t SliceReader::Pick(std::span<const std::byte> source, uint64_t begin, uint64_t offset,
+size_t PlainReader::Pick(std::span<const std::byte> source, uint64_t begin, uint64_t offset,
                          std::span<std::byte> out) const {
   size_t picked = 0;
   while (picked < out.size()) {
@@ -119,7 +119,7 @@ size_t SliceReader::Pick(std::span<const std::byte> source, uint64_t begin, uint
 }
 
 // How many of `most` bytes from `offset` on lie together in the source.
-size_t SliceReader::PartAt(uint64_t offset, size_t most) const {
+size_t PlainReader::PartAt(uint64_t offset, size_t most) const {
   return std::min<uint64_t>(run_ - offset % run_, most);
 }
 

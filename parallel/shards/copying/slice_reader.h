@@ -41,18 +41,28 @@ class SourceFiles {
   std::map<const MappedFile*, SourceFile> files_;
 };
 
-// Any number of threads may read. The entry and the files must outlive it.
+// The bytes of a slice, in the order in which a rank file stores them. Any number of threads may
+// read.
 class SliceReader {
  public:
-  // `readers` ranks read slices of this size of the tensor.
-  SliceReader(const TensorEntry& entry, const SliceLayout& slice, size_t readers,
-              const SourceFiles& files);
+  virtual ~SliceReader() = default;
 
-  // Where in its file byte `offset` of the slice is.
-  uint64_t PlaceOf(uint64_t offset) const;
+  // Where in its file the source of byte `offset` of the slice is.
+  virtual uint64_t PlaceOf(uint64_t offset) const = 0;
 
   // Bytes [offset, offset + out.size()) of the slice. DATA_LOSS when the file has become shorter.
-  absl::Status Read(uint64_t offset, std::span<std::byte> out) const;
+  virtual absl::Status Read(uint64_t offset, std::span<std::byte> out) const = 0;
+};
+
+// A slice as the checkpoint has it. The entry and the files must outlive it.
+class PlainReader final : public SliceReader {
+ public:
+  // `readers` ranks read slices of this size of the tensor.
+  PlainReader(const TensorEntry& entry, const SliceLayout& slice, size_t readers,
+              const SourceFiles& files);
+
+  uint64_t PlaceOf(uint64_t offset) const override;
+  absl::Status Read(uint64_t offset, std::span<std::byte> out) const override;
 
  private:
   size_t PartAt(uint64_t offset, size_t most) const;

@@ -137,6 +137,7 @@ void AppendRoutedRows(const ModelConfig& config, int layer, TensorTable& table) 
   const ExpertConfig& experts = *config.experts;
   table.push_back(LayerRow(config, layer, kRouter, {"feed_forward.router", "ffn_gate_inp"},
                            {experts.count, config.hidden}));
+  table.back().exact = true;
   AppendSwiGluRows(config, layer, SharedExpertRows(config), table);
   const ExpertRows matrices[] = {
       {kExpertGate, "gate_proj", "ffn_gate_exps", Split::kOutput, "gate_up_proj", 0},
