@@ -126,6 +126,27 @@ TEST(SumTree, RanksBeyondTheKvHeadsShareThem) {
   }
 }
 
+// Whether products may be made of groups must not depend on what a rank happens to hold.
+TEST(SumTree, TheGrainDividesEveryLeafAndIsTheSameOnEveryRank) {
+  for (const int64_t width : {1, 7, 8, 256, 320, 1000, 1536}) {
+    const int64_t grain = SplitWidth(width, 8, 0, 1).schedule.grain;
+    EXPECT_EQ(grain > 0 ? width % grain : width, 0) << width;
+    for (const int ranks : {1, 2, 4, 8}) {
+      for (int rank = 0; rank < ranks; ++rank) {
+        const WidthSplit split = SplitWidth(width, 8, rank, ranks);
+        EXPECT_EQ(split.schedule.grain, grain) << width << " " << rank << " of " << ranks;
+        for (const Range leaf : split.schedule.leaves) {
+          EXPECT_EQ((split.columns.begin + leaf.begin) % grain, 0) << width;
+          EXPECT_EQ((split.columns.begin + leaf.end) % grain, 0) << width;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(SplitWidth(1536, 8, 0, 1).schedule.grain, 192);
+  EXPECT_EQ(SplitWidth(320, 8, 0, 2).schedule.grain, 40);
+  EXPECT_EQ(SplitHeads(9, 3, 64, 1, 2).schedule.grain, 64);
+}
+
 TEST(SumTree, LeavesCoverTheLocalColumns) {
   for (const int64_t width : {1, 7, 8, 1000, 1536}) {
     for (int rank = 0; rank < 4; ++rank) {
