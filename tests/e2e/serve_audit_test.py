@@ -14,7 +14,7 @@ import trireme_process as trireme  # noqa: E402
 class AuditTest(serving.ServingTest):
     @classmethod
     def make_shards(cls, folder):
-        return trireme.tiny_model()
+        return trireme.smollm2()
 
     @classmethod
     def serve(cls, folder, more_config=""):
@@ -37,7 +37,8 @@ class AuditTest(serving.ServingTest):
                          {"tenant": "acme", "request": request.request_id, "prompt_tokens": 3, "completion_tokens": 4,
                           "outcome": "OK"})
         self.assertTrue(event["version"])
-        self.assertNotIn("271", self.log.read_text().replace(event["hash"], ""))
+        said = [value for name, value in event.items() if name not in ("time", "prev", "hash")]
+        self.assertNotIn("271", str(said))
         kinds = [event["event"] for event in self.events()]
         self.assertLessEqual({"admin", "group-attached", "request"}, set(kinds))
         self.assert_succeeds(self.verify(self.log))
@@ -61,7 +62,7 @@ class FullAuditLogTest(serving.ServingTest):
 
     @classmethod
     def make_shards(cls, folder):
-        return trireme.tiny_model()
+        return trireme.smollm2()
 
     def setUp(self):
         super(serving.ServingTest, self).setUp()

@@ -13,7 +13,7 @@ import trireme_process as trireme  # noqa: E402
 class TlsTest(serving.ServingTest):
     @classmethod
     def make_shards(cls, folder):
-        return trireme.tiny_model()
+        return trireme.smollm2()
 
     @classmethod
     def serve(cls, folder, more_config=""):
@@ -31,7 +31,11 @@ link_tls: {{ca: {cls.ours.certificate}, certificate: {own}, key: {own_key}}}
         certificate, key = cls.ours.sign("client")
         credentials = grpc.ssl_channel_credentials(cls.ours.certificate.read_bytes(), key.read_bytes(),
                                                    certificate.read_bytes())
-        return grpc.secure_channel(cls.address, credentials, trireme.CHANNEL_OPTIONS)
+        channel = grpc.secure_channel(cls.address, credentials, (("grpc.initial_reconnect_backoff_ms", 100),
+                                                                 ("grpc.max_reconnect_backoff_ms", 300)))
+        # Calls that fail at once give a handshake no time to go on.
+        grpc.channel_ready_future(channel).result(60)
+        return channel
 
     def status(self, *flags):
         return trireme.run(trireme.program, "status", "--server", self.address, *flags)
