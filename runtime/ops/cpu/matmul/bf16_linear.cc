@@ -53,9 +53,13 @@ struct RowGroup {
   const uint16_t* row[kCount];
   int64_t ahead;  // elements to the rows that are multiplied next
 
+  // Leaves may be as short as a head, so this is made often: no multiplication a row.
   RowGroup(const Bf16LinearArgs& args, int64_t first, int64_t column) {
+    const int64_t last = args.w.rows() - 1;
+    const uint16_t* at = WeightRow(args, std::min(first, last)) + column;
     for (int64_t r = 0; r < kCount; ++r) {
-      row[r] = WeightRow(args, std::min(first + r, args.w.rows() - 1)) + column;
+      row[r] = at;
+      if (first + r < last) at += args.w.row_stride_bytes / 2;
     }
     ahead = kCount * args.w.row_stride_bytes / 2;
   }
@@ -266,26 +270,43 @@ inline Vector16::Pair RoundUnit(const float* from, int64_t count) {
   return Vector16::Round(low, high);
 }
 
+// 16 pairs of each lane of `tile` from `lane` on, to words that step by the tile's width.
+void LayOut(const Bf16Tile& tile, Vector16::Pair (&pairs)[16], int64_t lane, uint32_t* words) {
+  if (tile.width > 4) {
+    const auto mask = MaskOfFirst16(tile.width);
+    Transpose(pairs);
+    for (int64_t p = 0; p < kPairs; ++p) {
+      _mm512_mask_storeu_epi32(words + p * tile.width + lane, mask, pairs[p]);
+    }
+    return;
+  }
+  // Four pairs of up to four tokens fill a vector: each token's go to every fourth word.
+  auto source = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  for (int64_t p = 0; p < kPairs; p += 4) {
+    auto four = _mm512_setzero_si512();
+    for (int64_t t = 0; t < tile.tokens.size(); ++t) {
+      four = _mm512_mask_permutexvar_epi32(four, static_cast<__mmask16>(0x1111 << t), source,
+                                           pairs[t]);
+    }
+    _mm512_storeu_si512(words + p * 4, four);
+    source = _mm512_add_epi32(source, _mm512_set1_epi32(4));
+  }
+}
+
 void Round(const ConstTensorView& x, const LeafSchedule& schedule, const Bf16Rows& to,
            Range tiles) {
   for (int64_t i = tiles.begin; i < tiles.end; ++i) {
     const Bf16Tile tile = Bf16Tiling(to.tokens).At(i);
     uint32_t* words = to.Tile(tile);
-    const auto mask = MaskOfFirst16(tile.width);
     for (const Range leaf : schedule.leaves) {
       for (int64_t k = leaf.begin; k < leaf.end; k += kBf16Unit, words += kPairs * tile.width) {
         for (int64_t lane = 0; lane < tile.width; lane += 16) {
-          const int64_t tokens = tile.tokens.size() - lane;
-          Vector16::Pair pairs[16];
-          for (int64_t t = 0; t < 16; ++t) {
-            pairs[t] = t < tokens ? RoundUnit(x.row_as<float>(tile.tokens.begin + lane + t) + k,
-                                              leaf.end - k)
-                                  : Vector16::Pair{};
+          const int64_t tokens = std::min<int64_t>(16, tile.tokens.size() - lane);
+          Vector16::Pair pairs[16] = {};
+          for (int64_t t = 0; t < tokens; ++t) {
+            pairs[t] = RoundUnit(x.row_as<float>(tile.tokens.begin + lane + t) + k, leaf.end - k);
           }
-          Transpose(pairs);
-          for (int64_t p = 0; p < kPairs; ++p) {
-            _mm512_mask_storeu_epi32(words + p * tile.width + lane, mask, pairs[p]);
-          }
+          LayOut(tile, pairs, lane, words);
         }
       }
     }
