@@ -82,6 +82,13 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
                  "a request that would wait longer for its turn is refused")
       ->check(CLI::Range(int64_t{1}, int64_t{86'400'000}))
       ->capture_default_str();
+  app.add_option("--max-message-bytes", flags.server.max_message_bytes, "of one message over gRPC")
+      ->check(CLI::Range(65'536, 268'435'456))
+      ->capture_default_str();
+  app.add_option("--max-streams", flags.server.max_streams,
+                 "calls of one gRPC connection that are open at a time")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
   app.add_option("--drain-timeout-ms", flags.drain_timeout_ms,
                  "what running requests get when asked to stop")
       ->check(CLI::Range(int64_t{0}, int64_t{3'600'000}))

@@ -5,12 +5,10 @@
 
 namespace trireme {
 
-inline constexpr int kMaxMessageBytes = 4 << 20;  // of one message from a client
 // What a client may leave unread before it is cut off, so that a slow one costs nobody else memory.
 inline constexpr size_t kMaxUnreadBytes = size_t{256} << 10;
 // Messages a group's leader may leave unread.
 inline constexpr size_t kMaxLinkBytes = size_t{64} << 20;
-inline constexpr int kMaxStreamsPerConnection = 100;
 // Requests of one KServe stream that run at a time; more are read as these end.
 inline constexpr size_t kMaxStreamedCalls = 100;
 

@@ -1,4 +1,4 @@
-// absl::Status ↔ grpc::Status: the codes are the same numbers.
+// absl::Status ↔ grpc::Status: the codes are the same numbers. Errors of ours carry details.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -8,12 +8,14 @@
 
 #include "absl/status/status.h"
 #include "launcher/load/refusal.h"
+#include "launcher/service/errors/error_details.h"
 
 namespace trireme {
 
 inline grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
   return grpc::Status(static_cast<grpc::StatusCode>(status.raw_code()),
-                      std::string(status.message()));
+                      std::string(status.message()), ErrorDetails(status));
 }
 
 // Before a call ends: a refusal says when to try again, as trailing metadata. gRPC's own clients,

@@ -2,12 +2,13 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "launcher/coordinator/limits.h"
-#include "launcher/service/call_deadline.h"
 #include "launcher/service/grpc_status.h"
 #include "launcher/service/model_report.h"
 #include "launcher/service/response_builder.h"
@@ -224,6 +225,39 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, const abs
   return reactor;
 }
 
+// What the client gives the call from now on; nothing: as long as it takes.
+std::optional<std::chrono::milliseconds> TimeLeft(const grpc::CallbackServerContext& context) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+  return std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::system_clock::now());
+}
+
+constexpr char kRequestIdKey[] = "x-request-id";
+
+// A request that has no id takes the one that stands among the call's metadata, as proxies put it
+// there; either way the client is told which it has.
+template <typename RequestProto>
+absl::StatusOr<AcceptedRequest> Named(grpc::CallbackServerContext& context,
+                                      const RequestProto& request,
+                                      absl::StatusOr<AcceptedRequest> accepted) {
+  if (!accepted.ok()) return accepted;
+  const auto given = context.client_metadata().find(kRequestIdKey);
+  if (request.request_id().empty() && given != context.client_metadata().end() &&
+      !given->second.empty()) {
+    if (given->second.size() > kMaxRequestIdBytes) {
+      return absl::InvalidArgumentError(absl::StrFormat("%s: expected at most %d bytes; got %d",
+                                                        kRequestIdKey, kMaxRequestIdBytes,
+                                                        given->second.size()));
+    }
+    accepted->id.assign(given->second.data(), given->second.size());
+  }
+  // An id that metadata cannot carry is not sent back; responses hold it anyway.
+  if (std::ranges::all_of(accepted->id, [](char c) { return c >= ' ' && c <= '~'; })) {
+    context.AddInitialMetadata(kRequestIdKey, accepted->id);
+  }
+  return accepted;
+}
+
 }  // namespace
 
 AdmissionDefaults InferenceService::NextDefaults() {
@@ -251,20 +285,20 @@ absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServ
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   return std::make_shared<StreamReactor>(*parts_.dispatcher, *parts_.slow_readers, *context)
-      ->Start(*parts_.tokenizer, Admit(*context, *request));
+      ->Start(*parts_.tokenizer, Named(*context, *request, Admit(*context, *request)));
 }
 
 grpc::ServerUnaryReactor* InferenceService::GenerateUnary(grpc::CallbackServerContext* context,
                                                           const v1::GenerateRequest* request,
                                                           v1::GenerateResponse* response) {
   return std::make_shared<UnaryReactor>(*parts_.dispatcher, *context, *response)
-      ->Start(*parts_.tokenizer, Admit(*context, *request));
+      ->Start(*parts_.tokenizer, Named(*context, *request, Admit(*context, *request)));
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
   return std::make_shared<StreamReactor>(*parts_.dispatcher, *parts_.slow_readers, *context)
-      ->Start(*parts_.tokenizer, Admit(*context, *request));
+      ->Start(*parts_.tokenizer, Named(*context, *request, Admit(*context, *request)));
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,

@@ -45,9 +45,11 @@ class InferenceService final : public v1::Inference::CallbackService {
                                    const v1::ModelsRequest* request,
                                    v1::ModelsResponse* response) override;
 
- private:
+  // The one way in, for every gRPC service: checked, with the call's deadline.
   absl::StatusOr<AcceptedRequest> Admit(const grpc::CallbackServerContext& context,
                                         const v1::GenerateRequest& request);
+
+ private:
   absl::StatusOr<AcceptedRequest> Admit(const grpc::CallbackServerContext& context,
                                         const v1::ChatRequest& request);
   AdmissionDefaults NextDefaults();

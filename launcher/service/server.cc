@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_format.h"
 #include "launcher/audit/audit_trail.h"
-#include "launcher/coordinator/limits.h"
 #include "launcher/identity/tokenizer_hash.h"
 #include "launcher/service/admin_service.h"
 #include "launcher/service/group_service.h"
@@ -90,7 +89,10 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
                               .chat_format = chat_format.get(),
                               .chat_error = absl::FailedPreconditionError(
                                   "this model's chat format is not known here; use Generate")});
-  kserve = std::make_unique<KserveService>(*dispatcher, *tokenizer);
+  kserve = std::make_unique<KserveService>(InferParts{.dispatcher = dispatcher.get(),
+                                                      .slow_readers = slow_readers.get(),
+                                                      .inference = inference.get(),
+                                                      .tokenizer = tokenizer.get()});
   groups = std::make_unique<GroupService>(*dispatcher);
   admin = std::make_unique<AdminService>(*dispatcher, audit);
   gpr_set_log_function(DropGrpcLog);
@@ -103,13 +105,15 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
   builder.RegisterService(kserve.get());
   builder.RegisterService(groups.get());
   builder.RegisterService(admin.get());
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // A second coordinator on the same port must fail, not share it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   // A peer that vanished without a word (its machine died) is found within 30 s.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  // Clients may look after an idle connection in the same way.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
   server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {

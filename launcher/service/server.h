@@ -29,6 +29,8 @@ struct ServerOptions {
   bool audit_required = false;  // no request is taken while the audit log cannot be written
   std::string model;            // where the tokenizer is
   std::string model_name;       // "": the last part of `model`
+  int max_message_bytes = 4 << 20;  // of one message from a client or a group
+  int max_streams = 100;            // open at a time, of one connection
   // A stream whose client does not read is cut off after this.
   std::chrono::milliseconds slow_reader{30'000};
   DispatcherOptions

@@ -81,6 +81,8 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
     spec.argv.insert(spec.argv.end(), {"--metrics-prefix", config.telemetry().metrics_prefix()});
   }
   AddFlag("--max-queue-ms", config.limits().max_queue_ms(), spec.argv);
+  AddFlag("--max-message-bytes", config.limits().max_message_bytes(), spec.argv);
+  AddFlag("--max-streams", config.limits().max_streams(), spec.argv);
   AddFlag("--request-timeout-ms", config.limits().request_timeout_ms(), spec.argv);
   spec.argv.insert(spec.argv.end(),
                    {"--replay-timeout-ms", std::to_string(config.limits().replay_timeout_ms()),

@@ -53,7 +53,7 @@ RESERVED = (
     (re.compile(r"^hwy/"), "SIMD", ("runtime", "tests")),
     (re.compile(r"^regex$"), "std::regex (it overflows the stack on long input; use PCRE2)", ()),
 )
-GENERATED = re.compile(r"^((?:trireme/v1|kserve)/\w+)(?:\.grpc)?\.pb\.h$")
+GENERATED = re.compile(r"^((?:trireme/v1|kserve|rpc)/\w+)(?:\.grpc)?\.pb\.h$")
 LINKED = re.compile(r"\b(gRPC::|grpc\w*|protobuf::\w+|trireme_proto)\b")
 
 MAX_FILE_LINES = 500

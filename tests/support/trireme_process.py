@@ -252,18 +252,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def protocol():
-    """(messages, stubs) of inference.proto, generated from the tree's schema as any client would."""
+def protocol(schema="trireme/v1/inference"):
+    """(messages, stubs) of a schema in proto/, generated from the tree as any client would."""
     from grpc_tools import protoc
     folder = tempfile.mkdtemp(prefix="trireme-proto-")
     try:
         code = protoc.main(["protoc", f"-I{source / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}",
-                            "trireme/v1/inference.proto"])
+                            f"{schema}.proto"])
         if code != 0:
             raise RuntimeError(f"protoc ended with {code}")
         sys.path.insert(0, folder)
-        return (importlib.import_module("trireme.v1.inference_pb2"),
-                importlib.import_module("trireme.v1.inference_pb2_grpc"))
+        module = schema.replace("/", ".")
+        return importlib.import_module(f"{module}_pb2"), importlib.import_module(f"{module}_pb2_grpc")
     finally:
         if folder in sys.path:
             sys.path.remove(folder)

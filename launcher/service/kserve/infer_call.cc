@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "launcher/coordinator/limits.h"
-#include "launcher/request/admission.h"
 #include "launcher/service/kserve/infer_response.h"
 #include "launcher/service/kserve/model_tensors.h"
 #include "runtime/base/status_macros.h"
@@ -34,35 +32,39 @@ inference::ModelStatistics InferTally::Report(const std::string& model) const {
   return statistics;
 }
 
-void InferCall::Start(const inference::ModelInferRequest& request,
-                      std::optional<std::chrono::milliseconds> time_left,
-                      std::function<void()> wake) {
+void InferCall::Start(const grpc::CallbackServerContext& rpc,
+                      const inference::ModelInferRequest& request, std::function<void()> wake) {
   request_.form.model = request.model_name();
   request_.form.id = request.id();
-  if (absl::Status status = Begin(request, time_left, wake); !status.ok()) {
+  auto accepted = Admit(rpc, request);
+  if (!accepted.ok()) {
+    parts_.dispatcher->OnRefused(accepted.status());
+    refusal_ = accepted.status();
+    wake();
+  } else if (absl::Status status = Begin(*accepted, wake); !status.ok()) {
+    // Of a call that was accepted Next may run already: it must not be touched.
     refusal_ = std::move(status);
     wake();
   }
 }
 
-absl::Status InferCall::Begin(const inference::ModelInferRequest& request,
-                              std::optional<std::chrono::milliseconds> time_left,
-                              std::function<void()> wake) {
+absl::StatusOr<AcceptedRequest> InferCall::Admit(const grpc::CallbackServerContext& rpc,
+                                                 const inference::ModelInferRequest& request) {
   TRI_ASSIGN_OR_RETURN(request_, ReadInferRequest(request));
   if (kind_ == Kind::kUnary && request_.stream) {
     return absl::UnimplementedError(
         "stream: expected false of ModelInfer, which has one response; use ModelStreamInfer");
   }
-  // The client's id need not be unique, so it cannot be the request's.
-  const ServedModel model = parts_.dispatcher->served();
-  TRI_ASSIGN_OR_RETURN(AcceptedRequest accepted,
-                       AdmitGenerate(request_.generate, model, parts_.tokenizer,
-                                     {.seed = DrawSeed(),
-                                      .id = absl::StrFormat("k-%d", parts_.tally->NextNumber())}));
-  accepted.timeout = request_.timeout;
-  if (time_left.has_value())
-    accepted.timeout = std::min(*time_left, accepted.timeout.value_or(*time_left));
-  request_.form.model = model.name;
+  // The client's id need not be unique, so it is not the request's.
+  TRI_ASSIGN_OR_RETURN(AcceptedRequest accepted, parts_.inference->Admit(rpc, request_.generate));
+  if (request_.timeout.has_value()) {
+    accepted.timeout = std::min(*request_.timeout, accepted.timeout.value_or(*request_.timeout));
+  }
+  return accepted;
+}
+
+absl::Status InferCall::Begin(const AcceptedRequest& accepted, std::function<void()> wake) {
+  if (request_.form.model.empty()) request_.form.model = parts_.dispatcher->served().name;
   choices_ = accepted.choices;
   input_tokens_ = static_cast<int64_t>(accepted.request.prompt.size());
   builder_ = std::make_unique<ResponseBuilder>(*parts_.tokenizer, accepted);

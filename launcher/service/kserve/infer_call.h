@@ -13,21 +13,21 @@
 #include "absl/status/status.h"
 #include "kserve/inference.pb.h"
 #include "launcher/coordinator/dispatcher.h"
+#include "launcher/load/slow_readers.h"
+#include "launcher/service/inference_service.h"
 #include "launcher/service/kserve/infer_request.h"
 #include "launcher/service/response_builder.h"
 #include "runtime/text/tokenizer.h"
 
 namespace trireme {
 
-// Numbers calls, and counts how they ended, for ModelStatistics.
+// How calls have ended, for ModelStatistics.
 class InferTally {
  public:
-  uint64_t NextNumber() { return ++calls_; }
   void Add(bool success, std::chrono::nanoseconds took);
   inference::ModelStatistics Report(const std::string& model) const;
 
  private:
-  std::atomic<uint64_t> calls_ = 0;
   std::atomic<uint64_t> successes_ = 0, success_ns_ = 0, failures_ = 0, failure_ns_ = 0;
   std::atomic<uint64_t> last_ms_ = 0;
 };
@@ -35,6 +35,8 @@ class InferTally {
 // What calls need of the server; all outlives them.
 struct InferParts {
   Dispatcher* dispatcher = nullptr;
+  SlowReaders* slow_readers = nullptr;
+  InferenceService* inference = nullptr;  // whose way in is the one for all
   const Tokenizer* tokenizer = nullptr;
   InferTally* tally = nullptr;
 };
@@ -51,9 +53,8 @@ class InferCall {
   InferCall(const InferParts& parts, Kind kind) : parts_(parts), kind_(kind) {}
 
   // Once. `wake` is told, on any thread, also before this returns, that Next may have something.
-  // `time_left`: what the client gives it; nothing: as long as it takes.
-  void Start(const inference::ModelInferRequest& request,
-             std::optional<std::chrono::milliseconds> time_left, std::function<void()> wake);
+  void Start(const grpc::CallbackServerContext& rpc, const inference::ModelInferRequest& request,
+             std::function<void()> wake);
 
   // What is to be sent; nothing: wait for the next wake. Nothing comes after the last.
   std::optional<Reply> Next();
@@ -62,9 +63,9 @@ class InferCall {
   void Cancel() { parts_.dispatcher->Cancel(call_); }
 
  private:
-  absl::Status Begin(const inference::ModelInferRequest& request,
-                     std::optional<std::chrono::milliseconds> time_left,
-                     std::function<void()> wake);
+  absl::StatusOr<AcceptedRequest> Admit(const grpc::CallbackServerContext& rpc,
+                                        const inference::ModelInferRequest& request);
+  absl::Status Begin(const AcceptedRequest& accepted, std::function<void()> wake);
   Reply Finished(const absl::Status& error);
 
   const InferParts parts_;

@@ -3,13 +3,15 @@
 #include <utility>
 
 #include "launcher/coordinator/limits.h"
-#include "launcher/service/call_deadline.h"
 #include "launcher/service/kserve/infer_response.h"
 
 namespace trireme {
 
 InferStream* InferStream::Start() {
   self_ = shared_from_this();
+  write_ = parts_.slow_readers->Watch([weak = weak_from_this()] {
+    if (const auto stream = weak.lock()) stream->rpc_.TryCancel();
+  });
   {
     MutexLock lock(mutex_);
     reading_ = true;
@@ -35,7 +37,7 @@ void InferStream::OnReadDone(bool ok) {
     number = ++last_number_;
     calls_[number].call = call;
   }
-  call->Start(incoming_, TimeLeft(rpc_), [weak = weak_from_this(), number] {
+  call->Start(rpc_, incoming_, [weak = weak_from_this(), number] {
     if (const auto stream = weak.lock()) stream->Ready(number);
   });
   bool read = false, gone = false;
@@ -51,6 +53,7 @@ void InferStream::OnReadDone(bool ok) {
 }
 
 void InferStream::OnWriteDone(bool ok) {
+  write_->End();
   {
     MutexLock lock(mutex_);
     busy_ = false;
@@ -146,6 +149,7 @@ void InferStream::Pump() {
   if (ended != nullptr) ended->Cancel();  // one of its completions may have failed, others run
   if (read) StartRead(&incoming_);
   if (write) {
+    write_->Begin(MonotonicNs());
     StartWrite(&outgoing_);
   } else {
     Finish(end);

@@ -23,7 +23,7 @@ class InferStream final : public grpc::ServerBidiReactor<inference::ModelInferRe
                                                          inference::ModelStreamInferResponse>,
                           public std::enable_shared_from_this<InferStream> {
  public:
-  InferStream(const InferParts& parts, const grpc::CallbackServerContext& rpc)
+  InferStream(const InferParts& parts, grpc::CallbackServerContext& rpc)
       : parts_(parts), rpc_(rpc) {}
 
   // The reactor to hand to gRPC. It keeps itself alive until OnDone.
@@ -50,7 +50,8 @@ class InferStream final : public grpc::ServerBidiReactor<inference::ModelInferRe
   void CancelAll();
 
   const InferParts parts_;
-  const grpc::CallbackServerContext& rpc_;  // gRPC's, until OnDone
+  grpc::CallbackServerContext& rpc_;  // gRPC's, until OnDone
+  std::shared_ptr<SlowReaders::Write> write_;
   std::shared_ptr<InferStream> self_;
   inference::ModelInferRequest incoming_;         // by the one read under way
   inference::ModelStreamInferResponse outgoing_;  // by whoever set busy_

@@ -6,7 +6,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
-#include "launcher/service/call_deadline.h"
 #include "launcher/service/grpc_status.h"
 #include "launcher/service/kserve/infer_stream.h"
 #include "launcher/service/kserve/model_tensors.h"
@@ -19,13 +18,13 @@ namespace {
 class InferUnary final : public grpc::ServerUnaryReactor,
                          public std::enable_shared_from_this<InferUnary> {
  public:
-  InferUnary(const InferParts& parts, inference::ModelInferResponse& response)
-      : call_(parts, InferCall::Kind::kUnary), response_(response) {}
+  InferUnary(const InferParts& parts, grpc::CallbackServerContext& rpc,
+             inference::ModelInferResponse& response)
+      : call_(parts, InferCall::Kind::kUnary), rpc_(rpc), response_(response) {}
 
-  InferUnary* Start(const grpc::CallbackServerContext& rpc,
-                    const inference::ModelInferRequest& request) {
+  InferUnary* Start(const inference::ModelInferRequest& request) {
     self_ = shared_from_this();
-    call_.Start(request, TimeLeft(rpc), [weak = weak_from_this()] {
+    call_.Start(rpc_, request, [weak = weak_from_this()] {
       if (const auto reactor = weak.lock()) reactor->Pump();
     });
     return this;
@@ -60,10 +59,12 @@ class InferUnary final : public grpc::ServerUnaryReactor,
       if (finished_) return;
       finished_ = true;
     }
+    AddRefusal(status, rpc_);
     Finish(ToGrpc(status));
   }
 
   InferCall call_;
+  grpc::CallbackServerContext& rpc_;         // gRPC's, until OnDone
   inference::ModelInferResponse& response_;  // gRPC's, until Finish
   std::shared_ptr<InferUnary> self_;
   Mutex mutex_;
@@ -167,7 +168,7 @@ grpc::ServerUnaryReactor* KserveService::RepositoryIndex(
 grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext* rpc,
                                                     const inference::ModelInferRequest* request,
                                                     inference::ModelInferResponse* response) {
-  return std::make_shared<InferUnary>(parts_, *response)->Start(*rpc, *request);
+  return std::make_shared<InferUnary>(parts_, *rpc, *response)->Start(*request);
 }
 
 grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*

@@ -12,9 +12,8 @@ namespace trireme {
 
 class KserveService final : public inference::GRPCInferenceService::CallbackService {
  public:
-  // Both must outlive the server.
-  KserveService(Dispatcher& dispatcher, const Tokenizer& tokenizer)
-      : parts_{.dispatcher = &dispatcher, .tokenizer = &tokenizer, .tally = &tally_} {}
+  // Parts without a tally: it is the service's own.
+  explicit KserveService(InferParts parts) : parts_(WithTally(parts)) {}
 
   grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* rpc,
                                        const inference::ServerLiveRequest* request,
@@ -47,6 +46,10 @@ class KserveService final : public inference::GRPCInferenceService::CallbackServ
   ModelStreamInfer(grpc::CallbackServerContext* rpc) override;
 
  private:
+  InferParts WithTally(InferParts parts) {
+    parts.tally = &tally_;
+    return parts;
+  }
   bool AnyReady() const;
   absl::Status CheckModel(const std::string& name, const std::string& version) const;
 
