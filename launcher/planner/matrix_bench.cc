@@ -94,7 +94,7 @@ void MatrixBench::AddMatrices(const TensorSpec& spec, const TensorEntry& entry, 
                   .inputs = spec.input_major ? view.rows() : view.columns()};
     matrix.leaves = matrix.summed && !IsBlockType(view.dtype)
                         ? SplitWidth(matrix.inputs, kMlpLeaves, 0, 1).schedule
-                        : LeafSchedule{{{0, matrix.inputs}}, {}};
+                        : LeafSchedule{{{0, matrix.inputs}}, {}, matrix.inputs};
     bytes_ += static_cast<double>(view.bytes());
     matrices_.push_back(std::move(matrix));
   }
