@@ -126,7 +126,7 @@ TEST(ReadCompletionsTest, TakesEveryFormOfPrompt) {
         << bad;
   }
   EXPECT_THAT(prompts("[" + std::string(256, 'x') + "]"),
-              StatusIs(absl::StatusCode::kInvalidArgument));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("body")));
 }
 
 TEST(ReadCompletionsTest, ScoringAloneMakesNothing) {
