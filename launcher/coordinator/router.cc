@@ -44,12 +44,9 @@ absl::Status CheckWait(const GroupSnapshot& group, const Demand& demand,
   if (ahead <= 0) return absl::OkStatus();
   const std::chrono::milliseconds limit = std::min(max_queue, demand.timeout.value_or(max_queue));
   const auto wait = group.queue.UntilEnded(ahead);
-  if (!wait.has_value()) {
-    if (ahead <= group.max_sequences) return absl::OkStatus();
-    return Refusal(absl::StatusCode::kResourceExhausted, RefusalReason::kLongWait,
-                   "too many requests came at once; try again later", std::chrono::seconds(1));
-  }
-  if (*wait <= limit) return absl::OkStatus();
+  // Before the group's pace is known, only the bound on all requests holds: a batch that comes at
+  // once to a fresh group is no overload.
+  if (!wait.has_value() || *wait <= limit) return absl::OkStatus();
   const bool own = limit < max_queue;
   return Refusal(
       absl::StatusCode::kResourceExhausted,

@@ -26,9 +26,9 @@ struct Demand {
 
 // RESOURCE_EXHAUSTED, a Refusal, where the call is likely to wait for its turn longer than
 // `max_queue` or its own timeout: whoever is refused at once can go elsewhere or come again, and
-// what is accepted is answered in time. Before the group's pace is known, one request a slot may
-// wait. Tenants take turns (engine/fair_queue.h), so the queue of one makes no other wait longer
-// than its fair share of turns.
+// what is accepted is answered in time. Before the group's pace is known, nobody is refused.
+// Tenants take turns (engine/fair_queue.h), so the queue of one makes no other wait longer than its
+// fair share of turns.
 absl::Status CheckWait(const GroupSnapshot& group, const Demand& demand,
                        std::chrono::milliseconds max_queue);
 

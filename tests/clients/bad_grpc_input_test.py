@@ -229,9 +229,13 @@ class BadGrpcInputTest(serving.ServingTest):
                 self.generate({"prompt": "Hi"}), timeout=PATIENCE, metadata=(("x-request-id", identifier),)), what)
 
     def test_metadata_without_end_is_refused(self):
+        import grpc
         metadata = tuple((f"x-{index}", "y" * 1_000) for index in range(100))
-        self.refused("RESOURCE_EXHAUSTED", "", lambda: self.stub.Models(
-            self.messages.ModelsRequest(), timeout=PATIENCE, metadata=metadata), "100 KB of metadata")
+        # On a connection of its own, which the server may close.
+        with grpc.insecure_channel(self.address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+            stub = self.services.InferenceStub(channel)
+            self.refused("RESOURCE_EXHAUSTED", "", lambda: stub.Models(
+                self.messages.ModelsRequest(), timeout=PATIENCE, metadata=metadata), "100 KB of metadata")
 
     def infer_request(self, inputs):
         request = self.kserve.ModelInferRequest(model_name=self.model)

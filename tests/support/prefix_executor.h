@@ -77,6 +77,10 @@ class PrefixExecutor final : public Executor {
           const int32_t target = plan.samples[sample].target;
           token.token = target >= 0 ? target : TokenAfter(prefix, vocabulary_);
           token.logprob = -static_cast<float>(position);
+          for (int32_t i = 0; i < plan.samples[sample].num_logprobs; ++i) {
+            token.top_tokens.push_back((token.token + i) % static_cast<int32_t>(vocabulary_));
+            token.top_logprobs.push_back(token.logprob - static_cast<float>(i));
+          }
         }
       }
     }

