@@ -11,6 +11,7 @@ int RunChat(int argc, char** argv);
 int RunCoordinator(int argc, char** argv);
 int RunDetokenize(int argc, char** argv);
 int RunGenerate(int argc, char** argv);
+int RunKeys(int argc, char** argv);
 int RunPerplexity(int argc, char** argv);
 int RunPlan(int argc, char** argv);
 int RunRender(int argc, char** argv);

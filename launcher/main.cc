@@ -21,6 +21,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"serve", RunServe, "start a coordinator and its worker groups, and keep them up"},
     {"coordinator", RunCoordinator, "the gRPC server that clients and groups dial"},
+    {"keys", RunKeys, "the API keys of a coordinator: create, revoke, list"},
     {"chat", RunChat, "talk with a served model"},
     {"status", RunStatus, "what a coordinator serves, and whether it is ready"},
     {"plan", RunPlan, "which mesh for a model on a cluster, from headers alone"},

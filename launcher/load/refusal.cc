@@ -27,6 +27,8 @@ std::string_view NameOf(RefusalReason reason) {
       return "deadline";
     case RefusalReason::kSlowReader:
       return "slow_reader";
+    case RefusalReason::kKeyLimit:
+      return "key_limit";
   }
   return "";
 }

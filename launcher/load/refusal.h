@@ -20,10 +20,12 @@ enum class RefusalReason {
   kLongWait,    // it could not begin within limits.max_queue_ms
   kDeadline,    // it could not begin before its own deadline
   kSlowReader,  // it was accepted, but its client did not read
+  kKeyLimit,    // its API key may not take more now
 };
 inline constexpr RefusalReason kRefusalReasons[] = {
     RefusalReason::kNoGroup,  RefusalReason::kStopping, RefusalReason::kFull,
-    RefusalReason::kLongWait, RefusalReason::kDeadline, RefusalReason::kSlowReader};
+    RefusalReason::kLongWait, RefusalReason::kDeadline, RefusalReason::kSlowReader,
+    RefusalReason::kKeyLimit};
 
 // "no_group", "long_wait", …
 std::string_view NameOf(RefusalReason reason);
