@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "launcher/auth/authenticator.h"
 #include "launcher/command_line.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
@@ -51,6 +52,10 @@ void AddFlags(CLI::App& app, CoordinatorFlags& flags) {
       ->capture_default_str();
   app.add_flag("--insecure", flags.server.allow_remote,
                "listen beyond this machine, unauthenticated");
+  app.add_option("--keys-file", flags.server.keys_file,
+                 "API keys that clients must have, made by `trireme keys` (default: none)");
+  app.add_option("--join-token-file", flags.server.join_token_file,
+                 "whose first line worker groups must have too (default: none)");
   AddTlsFlags(app, flags.server.tls);
   AddAuditFlags(app, flags);
   flags.gateway.http.listen.clear();
@@ -113,8 +118,19 @@ void Report(int fd, const std::string& line) {
 // One a line: method, path, the scope that a caller needs.
 void PrintRoutes() {
   for (const Route& route : Routes()) {
-    absl::PrintF("%s %s %s\n", route.method, route.path, NameOf(route.scope));
+    absl::PrintF("%s %s %s\n", route.method, route.path, NameOfScope(route.scope));
   }
+}
+
+absl::StatusOr<Caller> AuthoriseHttp(Authenticator& keys, const HttpRequest& head, Scope scope) {
+  const auto value = [&head](std::string_view name) -> std::string_view {
+    const std::string* header = head.Header(name);
+    return header == nullptr ? std::string_view() : std::string_view(*header);
+  };
+  TRI_ASSIGN_OR_RETURN(Principal caller, keys.Authorise({.authorization = value("authorization"),
+                                                         .api_key = value("x-api-key")},
+                                                        scope));
+  return Caller{.tenant = caller.tenant, .key = std::move(caller)};
 }
 
 // Null: not asked for.
@@ -122,15 +138,20 @@ absl::StatusOr<std::unique_ptr<Gateway>> StartGateway(const CoordinatorFlags& fl
                                                       const Server& server) {
   if (flags.gateway.http.listen.empty()) return nullptr;
   TRI_ASSIGN_OR_RETURN(const bool loopback, IsLoopback(flags.gateway.http.listen));
-  if (!loopback && !flags.server.allow_remote) {
+  if (!loopback && flags.server.keys_file.empty() && !flags.server.allow_remote) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "http: %s can be reached from other machines and there is no authentication yet; listen "
-        "on 127.0.0.1, or accept that with --insecure",
+        "http: %s can be reached from other machines and asks nobody for a key; listen on "
+        "127.0.0.1, give --keys-file, or accept that with --insecure",
         flags.gateway.http.listen));
   }
   GatewayOptions options = flags.gateway;
   options.http.tls = flags.server.tls;
   options.metrics = [dispatcher = server.parts().dispatcher] { return MetricsPage(*dispatcher); };
+  if (Authenticator* keys = server.parts().keys; keys != nullptr) {
+    options.authorise = [keys](const HttpRequest& head, Scope scope) {
+      return AuthoriseHttp(*keys, head, scope);
+    };
+  }
   return Gateway::Start(std::move(options), server.parts());
 }
 

@@ -54,6 +54,8 @@ int RunWorker(int argc, char** argv) {
   AddGroupFlags(app, group);
   app.add_option("--coordinator", leader.coordinator.address, "host:port that the leader dials")
       ->capture_default_str();
+  app.add_option("--join-token-file", leader.coordinator.join_token_file,
+                 "whose first line proves to the coordinator that this group may join");
   app.add_option("--group", leader.group, "name, unique among the coordinator's groups")
       ->capture_default_str();
   app.add_option("--model-name", model_name,

@@ -9,7 +9,8 @@ class App;
 
 namespace trireme {
 
-// --server and those of TLS.
+// --server, --api-key-file (a key may also stand in TRIREME_API_KEY of the environment), and those
+// of TLS.
 void AddClientFlags(CLI::App& app, ClientOptions& options);
 
 }  // namespace trireme

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/auth/secret.h"
 #include "launcher/tls/credentials.h"
 #include "trireme/v1/admin.grpc.pb.h"
 #include "trireme/v1/inference.grpc.pb.h"
@@ -12,7 +13,8 @@
 namespace trireme {
 namespace {
 
-void SetDeadline(Deadline deadline, grpc::ClientContext& context) {
+void Prepare(const std::string& api_key, Deadline deadline, grpc::ClientContext& context) {
+  if (!api_key.empty()) context.AddMetadata("authorization", "Bearer " + api_key);
   if (deadline.when() == Deadline::Clock::time_point::max()) return;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::duration_cast<std::chrono::microseconds>(deadline.Left()));
@@ -22,6 +24,7 @@ void SetDeadline(Deadline deadline, grpc::ClientContext& context) {
 
 struct InferenceClient::Impl {
   std::string server;
+  std::string api_key;
   absl::Status usable;  // what the options say
   std::unique_ptr<v1::Inference::Stub> stub;
   std::unique_ptr<v1::Admin::Stub> admin;
@@ -35,15 +38,22 @@ struct InferenceClient::Impl {
 };
 
 InferenceClient::InferenceClient(const ClientOptions& options) : impl_(std::make_unique<Impl>()) {
+  impl_->server = options.server;
+  impl_->api_key = options.api_key;
+  if (!options.api_key_file.empty()) {
+    absl::StatusOr<std::string> key = ReadSecret(options.api_key_file);
+    impl_->usable = key.status();
+    if (!key.ok()) return;
+    impl_->api_key = *std::move(key);
+  }
+  const auto credentials = MakeChannelCredentials(options.tls);
+  impl_->usable = credentials.status();
+  if (!credentials.ok()) return;
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!options.tls.server_name.empty()) {
     arguments.SetSslTargetNameOverride(options.tls.server_name);
   }
-  impl_->server = options.server;
-  const auto credentials = MakeChannelCredentials(options.tls);
-  impl_->usable = credentials.status();
-  if (!credentials.ok()) return;
   const auto channel = grpc::CreateCustomChannel(options.server, *credentials, arguments);
   impl_->stub = v1::Inference::NewStub(channel);
   impl_->admin = v1::Admin::NewStub(channel);
@@ -56,7 +66,7 @@ absl::Status InferenceClient::Chat(const v1::ChatRequest& request, Deadline dead
                                    const std::function<void(const v1::GenerateResponse&)>& chunk) {
   if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
-  SetDeadline(deadline, context);
+  Prepare(impl_->api_key, deadline, context);
   const auto stream = impl_->stub->Chat(&context, request);
   const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
   v1::GenerateResponse message;
@@ -67,7 +77,7 @@ absl::Status InferenceClient::Chat(const v1::ChatRequest& request, Deadline dead
 absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
   if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
-  SetDeadline(deadline, context);
+  Prepare(impl_->api_key, deadline, context);
   v1::ModelsResponse response;
   const grpc::Status status = impl_->stub->Models(&context, v1::ModelsRequest(), &response);
   if (!status.ok()) return impl_->ToStatus(status);
@@ -77,7 +87,7 @@ absl::StatusOr<v1::ModelsResponse> InferenceClient::Models(Deadline deadline) {
 absl::StatusOr<std::string> InferenceClient::Trace(const std::string& group, Deadline deadline) {
   if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
-  SetDeadline(deadline, context);
+  Prepare(impl_->api_key, deadline, context);
   v1::TraceRequest request;
   request.set_group(group);
   v1::TraceResponse response;
@@ -87,8 +97,9 @@ absl::StatusOr<std::string> InferenceClient::Trace(const std::string& group, Dea
 }
 
 absl::StatusOr<std::string> InferenceClient::Metrics(Deadline deadline) {
+  if (!impl_->usable.ok()) return impl_->usable;
   grpc::ClientContext context;
-  SetDeadline(deadline, context);
+  Prepare(impl_->api_key, deadline, context);
   v1::MetricsResponse response;
   const grpc::Status status = impl_->admin->Metrics(&context, v1::MetricsRequest(), &response);
   if (!status.ok()) return impl_->ToStatus(status);

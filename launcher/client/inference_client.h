@@ -19,6 +19,8 @@ namespace trireme {
 struct ClientOptions {
   std::string server = "127.0.0.1:50051";  // host:port
   ClientTlsFiles tls;
+  std::string api_key;       // "": none
+  std::string api_key_file;  // whose first line is the key, before `api_key`; "": none
 };
 
 class InferenceClient {

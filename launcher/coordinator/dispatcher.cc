@@ -87,7 +87,7 @@ absl::StatusOr<uint64_t> Dispatcher::Place(const AcceptedRequest& accepted, Time
   if (!registry_.AnyReady(now)) {
     return Refusal(StatusCode::kUnavailable, RefusalReason::kNoGroup, kNoGroup, kNoGroupRetry);
   }
-  if (journal_.HasId(accepted.id)) {
+  if (journal_.HasId(accepted.id, accepted.request.tenant)) {
     return absl::AlreadyExistsError(
         "request_id: a request of that id is running; choose another, or leave it empty");
   }
@@ -125,6 +125,12 @@ absl::StatusOr<uint64_t> Dispatcher::Accept(const AcceptedRequest& accepted,
   if (const absl::Status status = options_.may_accept(); !status.ok()) {
     metrics_.OnRefused(status);
     return status;
+  }
+  if (options_.callers_required && accepted.lease == nullptr) {
+    const absl::Status unasked =
+        absl::UnauthenticatedError("this way in does not ask for API keys yet; use another");
+    metrics_.OnRefused(unasked);
+    return unasked;
   }
   Afterwards after;
   uint64_t call = 0;
@@ -252,6 +258,7 @@ void Dispatcher::Deliver(JournalEntry& entry, const v1::TokenUpdate& update, Aft
     ++entry.prompt_scores;
   } else {
     entry.sent.push_back(update.token());
+    if (entry.lease != nullptr) entry.lease->Take(1);
   }
   if (!update.of_prompt()) {
     NoteToken(entry, update);

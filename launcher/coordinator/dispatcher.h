@@ -51,6 +51,9 @@ struct DispatcherOptions {
   std::chrono::milliseconds replay_timeout{30'000};  // longest wait for another group after a loss
   std::chrono::milliseconds max_queue{60'000};       // longest wait for its turn that is accepted
   int max_losses = 2;
+  // Clients have keys: a request that nobody admitted as its caller's (AdmitAs) is refused, so that
+  // a front door which forgets to ask stays closed.
+  bool callers_required = false;
   std::function<TimePoint()> now = [] { return Deadline::Clock::now(); };
   MetricOptions metrics;  // model_name is set by the dispatcher
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
@@ -78,7 +81,8 @@ class Dispatcher {
   // The call's number. Its events go to `stream`, the last one of each choice with a finish.
   // UNAVAILABLE (no group is ready, or stopping), RESOURCE_EXHAUSTED (all full, or it could not
   // begin in time), ALREADY_EXISTS (the id is running), what may_accept says, DEADLINE_EXCEEDED (it
-  // came too late to be of use). The first two say when to try again (load/refusal.h).
+  // came too late to be of use), UNAUTHENTICATED. The first two say when to try again
+  // (load/refusal.h).
   absl::StatusOr<uint64_t> Accept(const AcceptedRequest& accepted,
                                   std::shared_ptr<StreamMailbox> stream)
       ABSL_LOCKS_EXCLUDED(mutex_);

@@ -28,7 +28,8 @@ uint64_t Journal::Add(const AcceptedRequest& accepted, std::shared_ptr<StreamMai
                         .deadline = now + (clients_deadline ? *accepted.timeout : limit),
                         .clients_deadline = clients_deadline,
                         .lost_at = now,
-                        .last_cause = "before it began"};
+                        .last_cause = "before it began",
+                        .lease = accepted.lease};
   }
   return call;
 }
@@ -51,8 +52,10 @@ Journal::Verdict Journal::Judge(uint64_t incarnation, const v1::TokenUpdate& upd
   return update.index() == next ? Verdict::kDeliver : Verdict::kGap;
 }
 
-bool Journal::HasId(const std::string& id) const {
-  return std::ranges::any_of(entries_, [&](const auto& item) { return item.second.id == id; });
+bool Journal::HasId(const std::string& id, const std::string& tenant) const {
+  return std::ranges::any_of(entries_, [&](const auto& item) {
+    return item.second.id == id && item.second.request.tenant == tenant;
+  });
 }
 
 template <typename Predicate>

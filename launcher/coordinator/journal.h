@@ -72,6 +72,7 @@ struct JournalEntry {
   int losses = 0;
   TimePoint lost_at;
   std::string last_cause;
+  std::shared_ptr<QuotaLease> lease;  // of AcceptedRequest
 };
 
 class Journal {
@@ -93,7 +94,8 @@ class Journal {
 
   Verdict Judge(uint64_t incarnation, const v1::TokenUpdate& update);
 
-  bool HasId(const std::string& id) const;
+  // Of a running call of this tenant: others' ids are not to be found out by trying.
+  bool HasId(const std::string& id, const std::string& tenant) const;
   size_t size() const { return entries_.size(); }
   // In order of acceptance, and of choice.
   std::vector<uint64_t> OfCall(uint64_t call) const;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "launcher/auth/principal.h"
 #include "launcher/gateway/http/server.h"
 #include "launcher/service/server.h"
 
@@ -20,17 +21,10 @@ namespace trireme {
 class BatchStore;
 class BatchRunner;
 
-// What a caller must be allowed to do.
-enum class Scope {
-  kOpen,     // anybody: probes, which say no more than whether the server can serve
-  kInfer,    // use the model
-  kMetrics,  // read what is measured
-};
-std::string_view NameOf(Scope scope);
-
 // Who asks, as authorisation found.
 struct Caller {
   std::string tenant;
+  Principal key;  // empty where none is asked for
 };
 
 struct GatewayOptions {
@@ -39,7 +33,8 @@ struct GatewayOptions {
   std::string batch_directory;
   size_t batch_bytes = size_t{1} << 30;  // of all files together
   // The one place where a request is authorised: UNAUTHENTICATED, PERMISSION_DENIED or
-  // RESOURCE_EXHAUSTED refuse it. Runs on an `http` thread. Not asked for kOpen.
+  // RESOURCE_EXHAUSTED refuse it. Runs on an `http` thread. Not asked for kOpen: probes, which say
+  // no more than whether the server can serve.
   std::function<absl::StatusOr<Caller>(const HttpRequest& head, Scope scope)> authorise =
       [](const HttpRequest&, Scope) { return Caller(); };
   // The text of /metrics; empty: there is none.

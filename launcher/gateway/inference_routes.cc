@@ -42,7 +42,8 @@ ReplySubject SubjectOf(const RouteCall& call, std::string_view kind) {
   return subject;
 }
 
-absl::Status Add(AcceptedRequest accepted, Prepared& prepared) {
+absl::Status Add(const Caller& caller, AcceptedRequest accepted, Prepared& prepared) {
+  TRI_RETURN_IF_ERROR(AdmitAs(caller.key, accepted));
   const Request& request = accepted.request;
   prepared.subject.prompts.push_back({.echo = accepted.echo,
                                       .first_token = request.prompt.front(),
@@ -83,7 +84,7 @@ absl::StatusOr<Prepared> PrepareChat(const RouteCall& call) {
       AcceptedRequest accepted,
       AdmitChat(chat.request, call.parts.served.dispatcher->served(), *call.parts.served.tokenizer,
                 *call.parts.served.chat_format, DefaultsOf(prepared.subject.id)));
-  TRI_RETURN_IF_ERROR(Add(std::move(accepted), prepared));
+  TRI_RETURN_IF_ERROR(Add(call.caller, std::move(accepted), prepared));
   return prepared;
 }
 
@@ -101,7 +102,7 @@ absl::StatusOr<Prepared> PrepareCompletions(const RouteCall& call) {
     TRI_ASSIGN_OR_RETURN(
         AcceptedRequest accepted,
         AdmitGenerate(request, served, call.parts.served.tokenizer, DefaultsOf(id)));
-    TRI_RETURN_IF_ERROR(Add(std::move(accepted), prepared));
+    TRI_RETURN_IF_ERROR(Add(call.caller, std::move(accepted), prepared));
   }
   return prepared;
 }

@@ -51,18 +51,6 @@ std::optional<std::string> Match(std::string_view pattern, std::string_view path
 
 }  // namespace
 
-std::string_view NameOf(Scope scope) {
-  switch (scope) {
-    case Scope::kOpen:
-      return "open";
-    case Scope::kInfer:
-      return "infer";
-    case Scope::kMetrics:
-      return "metrics";
-  }
-  return "";
-}
-
 std::span<const Route> Routes() { return kRoutes; }
 
 absl::StatusOr<FoundRoute> FindRoute(std::string_view method, std::string_view path) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "launcher/auth/secret.h"
 #include "launcher/tls/credentials.h"
 #include "runtime/base/status_macros.h"
 #include "trireme/v1/group.grpc.pb.h"
@@ -52,6 +53,10 @@ absl::StatusOr<std::unique_ptr<CoordinatorLink>> CoordinatorLink::Connect(
     const CoordinatorAddress& coordinator, const v1::Hello& hello, Deadline deadline) {
   const std::string& address = coordinator.address;
   auto impl = std::make_unique<Impl>();
+  if (!coordinator.join_token_file.empty()) {
+    TRI_ASSIGN_OR_RETURN(const std::string token, ReadSecret(coordinator.join_token_file));
+    impl->context.AddMetadata("authorization", "Bearer " + token);
+  }
   TRI_ASSIGN_OR_RETURN(impl->channel, Dial(coordinator));
   const auto until = std::chrono::system_clock::now() +
                      std::chrono::duration_cast<std::chrono::microseconds>(deadline.Left());

@@ -13,9 +13,10 @@
 
 namespace trireme {
 
-// Whom to dial, and how.
+// Whom to dial, how, and what proves to it that the group may join.
 struct CoordinatorAddress {
-  std::string address;  // host:port
+  std::string address;          // host:port
+  std::string join_token_file;  // whose first line proves that the group may join; "": none
   ClientTlsFiles tls;
 };
 
@@ -23,7 +24,7 @@ class CoordinatorLink {
  public:
   // Dials, says hello and returns once welcomed; `incarnation` is what tokens must carry.
   // UNAVAILABLE or DEADLINE_EXCEEDED: nobody answers there (yet). Any other error is the
-  // coordinator's refusal, or that of CheckTlsFiles.
+  // coordinator's refusal, or that of CheckTlsFiles or ReadSecret.
   static absl::StatusOr<std::unique_ptr<CoordinatorLink>> Connect(
       const CoordinatorAddress& coordinator, const v1::Hello& hello, Deadline deadline);
   ~CoordinatorLink();

@@ -161,6 +161,14 @@ ChatRequest ToChatRequest(const v1::ChatRequest& request) {
 
 }  // namespace
 
+absl::Status AdmitAs(const Principal& caller, AcceptedRequest& accepted) {
+  if (caller.quota == nullptr) return absl::OkStatus();
+  accepted.request.tenant = caller.tenant;
+  const auto prompt_tokens = static_cast<int64_t>(accepted.request.prompt.size());
+  TRI_ASSIGN_OR_RETURN(accepted.lease, caller.quota->Enter(prompt_tokens, accepted.choices));
+  return absl::OkStatus();
+}
+
 absl::Status CheckSampling(const SamplingParams& params) {
   const struct {
     const char* field;

@@ -6,11 +6,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "launcher/auth/principal.h"
 #include "launcher/request/limits.h"
 #include "runtime/engine/request.h"
 #include "runtime/text/chat_format.h"
@@ -37,6 +39,8 @@ struct AcceptedRequest {
   std::string echo;     // what the text of each begins with
   // What the client gives it from now on; nothing: as long as it takes.
   std::optional<std::chrono::milliseconds> timeout;
+  // Its place among what its key may take, left with the last copy; null: no key, no limits.
+  std::shared_ptr<QuotaLease> lease;
 };
 
 // One of the completions, counted from 0. Only the first scores the prompt, which is the same.
@@ -52,6 +56,11 @@ struct AdmissionDefaults {
 
 // For a request that gives no seed.
 uint64_t DrawSeed();
+
+// Makes an admitted request its caller's: the tenant is the key's, whatever the request says, and
+// the key's limits are asked for a place. RESOURCE_EXHAUSTED (load/refusal.h).
+// A caller without a key (no quota), where none is asked for, is taken at the request's word.
+absl::Status AdmitAs(const Principal& caller, AcceptedRequest& accepted);
 
 // Takes values that are in range; names them "sampling.…" where they are not.
 absl::Status CheckSampling(const SamplingParams& params);

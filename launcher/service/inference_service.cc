@@ -161,7 +161,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor,
     self_ = shared_from_this();
     if (!accepted.ok()) {
       dispatcher_.OnRefused(accepted.status());
-      Finish(ToGrpc(accepted.status()));
+      FinishWith(accepted.status());
       return this;
     }
     builder_ = std::make_unique<ResponseBuilder>(tokenizer, *accepted);
@@ -269,6 +269,7 @@ absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServ
   TRI_ASSIGN_OR_RETURN(AcceptedRequest accepted, AdmitGenerate(request, parts_.dispatcher->served(),
                                                                parts_.tokenizer, NextDefaults()));
   accepted.timeout = TimeLeft(context);
+  TRI_RETURN_IF_ERROR(parts_.door->Admit(context, accepted));
   return accepted;
 }
 
@@ -279,6 +280,7 @@ absl::StatusOr<AcceptedRequest> InferenceService::Admit(const grpc::CallbackServ
                        AdmitChat(request, parts_.dispatcher->served(), *parts_.tokenizer,
                                  *parts_.chat_format, NextDefaults()));
   accepted.timeout = TimeLeft(context);
+  TRI_RETURN_IF_ERROR(parts_.door->Admit(context, accepted));
   return accepted;
 }
 

@@ -10,6 +10,7 @@
 
 #include "launcher/coordinator/dispatcher.h"
 #include "launcher/load/slow_readers.h"
+#include "launcher/service/access/door.h"
 #include "runtime/text/chat_format.h"
 #include "runtime/text/tokenizer.h"
 #include "trireme/v1/inference.grpc.pb.h"
@@ -25,6 +26,7 @@ class InferenceService final : public v1::Inference::CallbackService {
     const Tokenizer* tokenizer = nullptr;
     const ChatFormat* chat_format = nullptr;
     absl::Status chat_error;
+    Door* door = nullptr;
   };
   explicit InferenceService(Parts parts) : parts_(std::move(parts)) {}
 

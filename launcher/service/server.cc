@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "launcher/audit/audit_trail.h"
 #include "launcher/identity/tokenizer_hash.h"
+#include "launcher/service/access/door.h"
 #include "launcher/service/admin_service.h"
 #include "launcher/service/group_service.h"
 #include "launcher/service/inference_service.h"
@@ -61,6 +62,7 @@ struct Server::Impl {
   std::unique_ptr<SlowReaders> slow_readers;
   AuditTrail audit;
   std::unique_ptr<Dispatcher> dispatcher;
+  std::unique_ptr<Door> door;
   std::unique_ptr<InferenceService> inference;
   std::unique_ptr<KserveService> kserve;
   std::unique_ptr<GroupService> groups;
@@ -82,13 +84,14 @@ struct Server::Impl {
 
 absl::Status Server::Impl::Open(const ServerOptions& options) {
   TRI_ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options.tls));
-  inference = std::make_unique<InferenceService>(
-      InferenceService::Parts{.dispatcher = dispatcher.get(),
-                              .slow_readers = slow_readers.get(),
-                              .tokenizer = tokenizer.get(),
-                              .chat_format = chat_format.get(),
-                              .chat_error = absl::FailedPreconditionError(
-                                  "this model's chat format is not known here; use Generate")});
+  inference = std::make_unique<InferenceService>(InferenceService::Parts{
+      .dispatcher = dispatcher.get(),
+      .slow_readers = slow_readers.get(),
+      .tokenizer = tokenizer.get(),
+      .chat_format = chat_format.get(),
+      .chat_error =
+          absl::FailedPreconditionError("this model's chat format is not known here; use Generate"),
+      .door = door.get()});
   kserve = std::make_unique<KserveService>(InferParts{.dispatcher = dispatcher.get(),
                                                       .slow_readers = slow_readers.get(),
                                                       .inference = inference.get(),
@@ -100,7 +103,8 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(options.listen, credentials, &port);
+  builder.AddListeningPort(
+      options.listen, door->Guard(options.tls.certificate.empty() ? nullptr : credentials), &port);
   builder.RegisterService(inference.get());
   builder.RegisterService(kserve.get());
   builder.RegisterService(groups.get());
@@ -129,10 +133,10 @@ absl::Status Server::Impl::Open(const ServerOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   TRI_ASSIGN_OR_RETURN(const bool loopback, IsLoopback(options.listen));
-  if (!loopback && !options.allow_remote) {
+  if (!loopback && options.keys_file.empty() && !options.allow_remote) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "listen: %s can be reached from other machines and there is no authentication yet; listen "
-        "on 127.0.0.1, or accept that with --insecure",
+        "listen: %s can be reached from other machines and asks nobody for a key; listen on "
+        "127.0.0.1, give --keys-file and --join-token-file, or accept that with --insecure",
         options.listen));
   }
   auto impl = std::make_unique<Impl>();
@@ -140,6 +144,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
     TRI_ASSIGN_OR_RETURN(auto log, AuditLog::Open(options.audit));
     impl->audit = AuditTrail(std::move(log), options.audit_required);
   }
+  TRI_ASSIGN_OR_RETURN(impl->door,
+                       Door::Make({.keys_file = options.keys_file,
+                                   .join_token_file = options.join_token_file,
+                                   .on_refusal = [raw = impl.get()](std::string_view method,
+                                                                    const absl::Status& status) {
+                                     raw->audit.OnRefusal(method, status);
+                                   }}));
   TRI_ASSIGN_OR_RETURN(impl->tokenizer, LoadTokenizer(options.model));
   if (auto format = MakeChatFormat(*impl->tokenizer); format.ok()) {
     impl->chat_format = *std::move(format);
@@ -149,6 +160,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   DispatcherOptions dispatcher = std::move(options.dispatcher);
   dispatcher.model_name = options.model_name.empty() ? NameOf(options.model) : options.model_name;
   dispatcher.tokenizer_hash = TokenizerHash(*impl->tokenizer);
+  dispatcher.callers_required = impl->door->keys() != nullptr;
   dispatcher.vocabulary = impl->tokenizer->vocab_size();
   dispatcher.observer = [raw = impl.get(),
                          observer = options.observer](const CoordinatorEvent& event) {
@@ -191,7 +203,8 @@ int64_t Server::slow_readers_cut_off() const { return impl_->slow_readers_cut_of
 ServedParts Server::parts() const {
   return {.dispatcher = impl_->dispatcher.get(),
           .tokenizer = impl_->tokenizer.get(),
-          .chat_format = impl_->chat_format.get()};
+          .chat_format = impl_->chat_format.get(),
+          .keys = impl_->door->keys()};
 }
 
 absl::Status Server::Stop(Deadline drain) {

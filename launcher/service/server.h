@@ -2,7 +2,7 @@
 // grpc.health.v1, reflection) and the thread that ticks it.
 //
 // Health is SERVING, for "" and "trireme.v1.Inference", exactly while a group is ready.
-// There is no authentication yet, so it listens on loopback only unless told otherwise.
+// Without authentication it listens on loopback only unless told otherwise.
 #pragma once
 
 #include <chrono>
@@ -21,9 +21,13 @@
 
 namespace trireme {
 
+class Authenticator;
+
 struct ServerOptions {
   std::string listen = "127.0.0.1:50051";  // host:port; port 0 takes a free one
   bool allow_remote = false;               // listen beyond loopback, unauthenticated
+  std::string keys_file;                   // API keys that clients must have (auth); "": none
+  std::string join_token_file;             // the secret that worker groups must have; "": none
   ServerTlsFiles tls;
   AuditOptions audit;           // file "": no audit log
   bool audit_required = false;  // no request is taken while the audit log cannot be written
@@ -33,8 +37,8 @@ struct ServerOptions {
   int max_streams = 100;            // open at a time, of one connection
   // A stream whose client does not read is cut off after this.
   std::chrono::milliseconds slow_reader{30'000};
-  DispatcherOptions
-      dispatcher;  // model_name, tokenizer_hash, vocabulary and observer are set by Start
+  DispatcherOptions dispatcher;  // model_name, tokenizer_hash, vocabulary, callers_required and
+                                 // observer are set by Start
   // Called in order, on the tick thread.
   std::function<void(const CoordinatorEvent&)> observer = [](const CoordinatorEvent&) {};
 };
@@ -44,6 +48,7 @@ struct ServedParts {
   Dispatcher* dispatcher = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatFormat* chat_format = nullptr;  // nullptr: conversations are not supported
+  Authenticator* keys = nullptr;            // nullptr: nobody is asked for a key
 };
 
 class Server {

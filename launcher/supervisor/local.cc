@@ -19,6 +19,11 @@ void AddFlag(std::string_view flag, int64_t value, std::vector<std::string>& arg
   argv.push_back(std::to_string(value));
 }
 
+void AddJoinToken(const v1::ServeConfig& config, std::vector<std::string>& argv) {
+  if (config.auth().join_token_file().empty()) return;
+  argv.insert(argv.end(), {"--join-token-file", config.auth().join_token_file()});
+}
+
 ServerTlsFiles FilesOf(const v1::TlsConfig& config) {
   return {
       .certificate = config.certificate(), .key = config.key(), .client_ca = config.client_ca()};
@@ -60,6 +65,10 @@ ProcessSpec CoordinatorProcess(const std::string& trireme, const v1::ServeConfig
   if (!config.model_name().empty()) {
     spec.argv.insert(spec.argv.end(), {"--model-name", config.model_name()});
   }
+  if (!config.auth().keys_file().empty()) {
+    spec.argv.insert(spec.argv.end(), {"--keys-file", config.auth().keys_file()});
+  }
+  AddJoinToken(config, spec.argv);
   if (config.insecure()) spec.argv.emplace_back("--insecure");
   AppendTlsFlags(FilesOf(config.tls()), spec.argv);
   if (!config.audit().file().empty()) {
@@ -107,6 +116,7 @@ ProcessSpec GroupProcess(const std::string& trireme, const v1::ServeConfig& conf
   spec.argv.insert(spec.argv.end(), group.mpirun_flags().begin(), group.mpirun_flags().end());
   spec.argv.insert(spec.argv.end(), {trireme, "worker", "--coordinator", coordinator, "--group",
                                      group.name(), "--model", config.model()});
+  AddJoinToken(config, spec.argv);
   if (!config.model_name().empty()) {
     spec.argv.insert(spec.argv.end(), {"--model-name", config.model_name()});
   }

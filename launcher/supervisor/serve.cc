@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "launcher/exit_codes.h"
+#include "launcher/supervisor/join_token.h"
 #include "launcher/supervisor/local.h"
 #include "launcher/supervisor/loss_report.h"
 #include "launcher/supervisor/orphans.h"
@@ -80,6 +81,11 @@ class Supervisor {
   const v1::ServeConfig& config() const { return options_.config.config; }
 
   absl::Status Start() {
+    v1::AuthConfig& auth = *options_.config.config.mutable_auth();
+    if (auth.join_token_file().empty()) {
+      TRI_ASSIGN_OR_RETURN(join_token_, JoinToken::Make());
+      auth.set_join_token_file(join_token_->path());
+    }
     for (const v1::GroupConfig& group : config().groups()) {
       TRI_ASSIGN_OR_RETURN(const int ranks, RanksOf(group, config().model()));
       groups_.push_back({.config = group,
@@ -329,7 +335,8 @@ class Supervisor {
     absl::FPrintF(stderr, "%s| %s\n", who, line);
   }
 
-  const ServeOptions options_;
+  ServeOptions options_;
+  std::unique_ptr<JoinToken> join_token_;  // null: the configuration names one
   std::vector<GroupSlot> groups_;
   std::unique_ptr<ChildProcess> coordinator_;
   std::string address_;       // of the coordinator, once it listens

@@ -128,7 +128,8 @@ TEST(JournalTest, EachChoiceIsAnEntryOfItsOwn) {
   for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(journal.Find(first + i)->request.sequence, i);
   journal.Erase(first);
   EXPECT_THAT(journal.OfCall(first), ElementsAre(first + 1, first + 2));
-  EXPECT_TRUE(journal.HasId("a"));
+  EXPECT_TRUE(journal.HasId("a", Accepted("a").request.tenant));
+  EXPECT_FALSE(journal.HasId("a", "another"));
 }
 
 TEST(JournalTest, TheEarlierOfTheClientsDeadlineAndTheLimitCounts) {
@@ -177,8 +178,8 @@ TEST(JournalTest, ListsByWhoWorksOnThemInOrderOfAcceptance) {
   EXPECT_THAT(journal.Unassigned(), ElementsAre(b));
   EXPECT_EQ(journal.Started(1), 1);
   EXPECT_THAT(journal.PastDeadline(kNow), ElementsAre(b));
-  EXPECT_TRUE(journal.HasId("b"));
-  EXPECT_FALSE(journal.HasId("d"));
+  EXPECT_TRUE(journal.HasId("b", Accepted("b").request.tenant));
+  EXPECT_FALSE(journal.HasId("d", Accepted("d").request.tenant));
 }
 
 }  // namespace

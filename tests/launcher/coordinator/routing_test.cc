@@ -179,7 +179,7 @@ TEST(RouterTest, TheQueueOfOneTenantRefusesNoOther) {
           .ok());
 }
 
-TEST(RouterTest, WhereThePaceIsNotKnownARequestASlotMayWait) {
+TEST(RouterTest, WhereThePaceIsNotKnownAllMayWait) {
   EXPECT_OK(CheckWait(Snapshot(1, 7, 4), {.tenants_waiting = 7}, milliseconds(1)));
   EXPECT_OK(CheckWait(Snapshot(1, 500, 4), {.tenants_waiting = 500}, milliseconds(1)));
 }

@@ -77,19 +77,21 @@ class TestGroup {
       const std::string& coordinator, const std::string& name,
       PrefixExecutor::BeforeStep before_step = [](uint64_t) { return absl::OkStatus(); },
       std::chrono::milliseconds heartbeat = std::chrono::milliseconds(50),
-      std::chrono::milliseconds away = std::chrono::milliseconds(10'000))
+      std::chrono::milliseconds away = std::chrono::milliseconds(10'000),
+      const std::string& join_token_file = "")
       : tokenizer_(*LoadTokenizer(kTokenizer)),
         engine_(OptionsWith(tokenizer_.get()),
                 std::make_unique<PrefixExecutor>(kVocabulary, kPages, kPageTokens,
                                                  std::move(before_step), kExperts)),
-        thread_([this, coordinator, name, heartbeat, away](std::stop_token stop) {
-          const LeaderOptions options{.coordinator = {.address = coordinator},
-                                      .group = name,
-                                      .heartbeat = heartbeat,
-                                      .connect_timeout = std::chrono::milliseconds(1'000),
-                                      .away_timeout = away,
-                                      .first_pause = std::chrono::milliseconds(10),
-                                      .max_pause = std::chrono::milliseconds(50)};
+        thread_([this, coordinator, name, heartbeat, away, join_token_file](std::stop_token stop) {
+          const LeaderOptions options{
+              .coordinator = {.address = coordinator, .join_token_file = join_token_file},
+              .group = name,
+              .heartbeat = heartbeat,
+              .connect_timeout = std::chrono::milliseconds(1'000),
+              .away_timeout = away,
+              .first_pause = std::chrono::milliseconds(10),
+              .max_pause = std::chrono::milliseconds(50)};
           const GroupIdentity identity{.model = "m",
                                        .model_identity = identity_,
                                        .tokenizer_hash = "",
@@ -132,6 +134,8 @@ class ServiceTest : public testing::Test {
     ServerOptions options;
     options.listen = listen;
     options.model = kTokenizer;
+    options.keys_file = keys_file_;
+    options.join_token_file = join_token_file_;
     options.dispatcher.liveness = liveness_;
     options.slow_reader = slow_reader_;
     options.observer = [this](const CoordinatorEvent& event) { events_.Add(event); };
@@ -189,6 +193,8 @@ class ServiceTest : public testing::Test {
   EventLog events_;
   LivenessOptions liveness_;
   std::chrono::milliseconds slow_reader_{30'000};
+  std::string keys_file_;
+  std::string join_token_file_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };

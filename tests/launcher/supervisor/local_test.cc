@@ -91,6 +91,19 @@ TEST(LocalTest, TheCoordinatorReportsThroughThePipe) {
   EXPECT_EQ(After(spec.argv, "--status-fd"), std::to_string(kStatusFd));
   EXPECT_EQ(After(spec.argv, "--listen"), "127.0.0.1:0");
   EXPECT_EQ(std::ranges::count(spec.argv, "--insecure"), 0);
+  EXPECT_EQ(std::ranges::count(spec.argv, "--keys-file"), 0);
+}
+
+TEST(LocalTest, CoordinatorAndGroupsAreToldWhereSecretsAre) {
+  v1::ServeConfig config;
+  config.mutable_auth()->set_keys_file("keys.json");
+  config.mutable_auth()->set_join_token_file("/run/token");
+  const ProcessSpec coordinator = CoordinatorProcess("/bin/trireme", config);
+  EXPECT_EQ(After(coordinator.argv, "--keys-file"), "keys.json");
+  EXPECT_EQ(After(coordinator.argv, "--join-token-file"), "/run/token");
+  const ProcessSpec group = GroupProcess("/bin/trireme", config, v1::GroupConfig(), "h:1", 1);
+  EXPECT_EQ(After(group.argv, "--join-token-file"), "/run/token");
+  EXPECT_EQ(std::ranges::count(group.argv, "--keys-file"), 0);
 }
 
 TEST(LocalTest, BothEndsOfTheLinkLearnOfTls) {
