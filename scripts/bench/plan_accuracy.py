@@ -40,6 +40,11 @@ def low(values):
     return sorted(values)[len(values) // 8]
 
 
+def spread(seconds, lines=4):
+    """Means of so many lines in a row: mpirun passes lines on in bursts where ranks take all cores."""
+    return [sum(seconds[i:i + lines]) / lines for i in range(len(seconds) - lines + 1)]
+
+
 def busy_seconds():
     """Of all cores since the machine started."""
     ticks = [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
@@ -127,7 +132,7 @@ def times(arguments, path, mesh, folder):
         # A prompt of one token is a step like those after it. The first line reads the weights from disk.
         seconds, _, others = run(arguments, path, mesh, [(1, STEPS)] * (arguments.repeats + 1), folder)
         predicted = predict(arguments, cluster, path, mesh, (STEPS // 2, 1))["decode"]["total_s"]
-        rows.append(("step ms", predicted * 1e3, low(seconds[1:]) / STEPS * 1e3, others))
+        rows.append(("step ms", predicted * 1e3, low(spread(seconds[1:])) / STEPS * 1e3, others))
     if "prompt" in arguments.only:
         seconds, _, others = run(arguments, path, mesh, [(arguments.context, 1)] * 4, folder)
         predicted = predict(arguments, cluster, path, mesh, (arguments.context + 1, arguments.context))["prefill"]["total_s"]
