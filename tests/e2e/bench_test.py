@@ -8,7 +8,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import trireme_process as trireme  # noqa: E402
 
-CASES = ["--prompt", "24", "--batch", "1,3", "--context", "8,16", "--tokens", "4", "--repetitions", "2"]
+CASES = ["--prompt", "24", "--batch", "1,3", "--context", "8,16", "--tokens", "64", "--repetitions", "2"]
 
 
 class BenchTest(trireme.TriremeTest):
