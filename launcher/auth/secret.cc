@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -16,7 +14,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
-#include "runtime/base/check.h"
+#include "parallel/sha256.h"
 #include "runtime/base/status_macros.h"
 
 namespace trireme {
@@ -85,13 +83,10 @@ absl::StatusOr<std::string> RandomHex(size_t bytes) {
 }
 
 std::string SaltedHash(std::string_view salt, std::string_view secret) {
-  std::string text(salt);
-  text += secret;
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned int size = 0;
-  TRI_CHECK(EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1);
-  OPENSSL_cleanse(text.data(), text.size());
-  return ToHex({reinterpret_cast<const char*>(digest.data()), size});
+  Sha256 hash;
+  hash.Add(salt);
+  hash.Add(secret);
+  return hash.HexDigest();
 }
 
 bool EqualSecrets(std::string_view a, std::string_view b) {
