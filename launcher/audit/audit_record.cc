@@ -1,14 +1,12 @@
 #include "launcher/audit/audit_record.h"
 
-#include <openssl/sha.h>
-
-#include <array>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "parallel/sha256.h"
 
 namespace trireme {
 namespace {
@@ -17,20 +15,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kHashMember = ",\"hash\":\"";
 constexpr std::string_view kLineEnd = "\"}";
-constexpr size_t kHashDigits = 2 * SHA256_DIGEST_LENGTH;
+constexpr size_t kHashDigits = 64;
 constexpr size_t kSeqDigits = 19;
-
-std::string Sha256(std::string_view text) {
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  return absl::BytesToHexString(
-      std::string(reinterpret_cast<const char*>(digest.data()), digest.size()));
-}
-
-bool IsHash(std::string_view text) {
-  return text.size() == kHashDigits &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
 
 }  // namespace
 
@@ -55,7 +41,7 @@ std::string MakeAuditLine(const AuditEvent& event, absl::Time time, AuditHead& h
   line["prev"] = head.hash;
   std::string text = line.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
   text.pop_back();  // the brace
-  head = {.seq = head.seq + 1, .hash = Sha256(text)};
+  head = {.seq = head.seq + 1, .hash = Sha256Hex(text)};
   return absl::StrCat(text, std::string(kHashMember), head.hash, std::string(kLineEnd));
 }
 
@@ -65,7 +51,7 @@ std::optional<AuditLink> ReadAuditLine(std::string_view line) {
   const std::string_view text = line.substr(0, line.size() - tail);
   const std::string_view end = line.substr(text.size());
   const std::string_view hash = end.substr(kHashMember.size(), kHashDigits);
-  if (!end.starts_with(kHashMember) || !end.ends_with(kLineEnd) || Sha256(text) != hash) {
+  if (!end.starts_with(kHashMember) || !end.ends_with(kLineEnd) || Sha256Hex(text) != hash) {
     return std::nullopt;
   }
   // It is as it was written, so it is JSON; nothing of an attacker's is read here that he could not
@@ -92,7 +78,7 @@ std::optional<AuditHead> ParseHead(std::string_view text) {
   }
   const size_t blank = text.find(' ');
   AuditHead head;
-  if (blank == std::string_view::npos || !IsHash(text.substr(blank + 1)) ||
+  if (blank == std::string_view::npos || !IsSha256Hex(text.substr(blank + 1)) ||
       !absl::SimpleAtoi(std::string(text.substr(0, blank)), &head.seq) || head.seq < 0) {
     return std::nullopt;
   }
